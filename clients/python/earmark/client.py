@@ -1,0 +1,19 @@
+"""The client of everything that an allocator offers."""
+
+from earmark.allocations import Allocations
+from earmark.catalog import Catalog
+from earmark.organizations import Organizations
+from earmark.subscriptions import Subscriptions
+
+
+class Client(Allocations, Subscriptions, Organizations, Catalog):
+    """One method for each RPC; it answers with the message of the contract, a list with an async iterator.
+
+        async with Client("127.0.0.1:50051") as client:
+            await client.create_subscription("my-organization", credits=10_000, end_time=end)
+
+    What exists is named by its id or its resource name, what is new by its id. A mutation is sent with a new
+    request id unless one is given: to repeat a call safely, give it the id that it was sent with
+    (`EarmarkError.request_id`). Every method raises EarmarkError; ValueError and TypeError mean that nothing
+    was sent.
+    """

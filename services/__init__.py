@@ -1,0 +1,1 @@
+"""Earmark's services and what they share."""

@@ -1,0 +1,1 @@
+"""Administration: migrate, load the catalogue, verify, the embedded servers."""

@@ -1,0 +1,1 @@
+"""The gRPC service: from the wire to the ledger and back."""

@@ -1,0 +1,117 @@
+"""The gRPC server: which services it has, what it listens on, and how it stops."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from earmark.v1 import (
+    allocation_service_pb2,
+    allocation_service_pb2_grpc,
+    catalog_service_pb2,
+    catalog_service_pb2_grpc,
+    organization_service_pb2,
+    organization_service_pb2_grpc,
+    subscription_service_pb2,
+    subscription_service_pb2_grpc,
+)
+from services.allocator.allocation_handler import AllocationHandler
+from services.allocator.catalog_handler import CatalogHandler
+from services.allocator.interceptor import Gate
+from services.allocator.organization_handler import OrganizationHandler
+from services.allocator.subscription_handler import SubscriptionHandler
+from services.ledger.database import Pool
+from services.ledger.ledger import Ledger
+from services.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SERVICES: Final = tuple(
+    each.full_name
+    for each in (
+        allocation_service_pb2.DESCRIPTOR.services_by_name["AllocationService"],
+        subscription_service_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
+        organization_service_pb2.DESCRIPTOR.services_by_name["OrganizationService"],
+        catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    )
+)
+
+MESSAGE_BYTES_MAX: Final = 4 * 2**20
+PENDING_MARGIN: Final = 4_096
+"""gRPC's own limit of waiting calls lies so far above ours, or a burst would end as bare CANCELLED."""
+
+
+class AllocatorServer:
+    """Serves from `start` to `stop`; `address` is where, with the port that was taken."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self._settings = settings
+        self._ledger = Ledger(pool)
+        self._gate = Gate(settings.calls_max)
+        self._health = health.aio.HealthServicer()
+        pending = settings.calls_max + PENDING_MARGIN
+        self._server = aio.server(
+            interceptors=[self._gate],
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.server.max_pending_requests", pending),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * pending),
+                ("grpc.so_reuseport", 0),  # A port that is taken is an error, not a second server on it.
+            ],
+        )
+        self._register()
+        self.address = ""
+
+    async def start(self) -> None:
+        """Raises RuntimeError if the address cannot be had."""
+        host, _, _ = self._settings.listen_address.rpartition(":")
+        port = self._bind()
+        await self._server.start()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self.address = f"{host}:{port}"
+        log.info("serving on %s", self.address)
+
+    async def stop(self) -> None:
+        """Health first says NOT_SERVING; calls under way finish, new ones are told to go elsewhere."""
+        await self._health.enter_graceful_shutdown()
+        self._gate.close()
+        await self._server.stop(self._settings.shutdown_seconds)
+        try:
+            async with asyncio.timeout(self._settings.shutdown_seconds):
+                await self._ledger.drained()
+        except TimeoutError:
+            log.warning("stopped while calls were still under way")
+
+    def _register(self) -> None:
+        allocation_service_pb2_grpc.add_AllocationServiceServicer_to_server(
+            AllocationHandler(self._ledger), self._server
+        )
+        subscription_service_pb2_grpc.add_SubscriptionServiceServicer_to_server(
+            SubscriptionHandler(self._ledger), self._server
+        )
+        organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server(
+            OrganizationHandler(self._ledger), self._server
+        )
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogHandler(self._ledger), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    def _bind(self) -> int:
+        settings = self._settings
+        if not settings.tls_certificate_file:
+            return self._server.add_insecure_port(settings.listen_address)
+        client_ca = Path(settings.tls_client_ca_file).read_bytes() if settings.tls_client_ca_file else None
+        credentials = grpc.ssl_server_credentials(
+            [(Path(settings.tls_key_file).read_bytes(), Path(settings.tls_certificate_file).read_bytes())],
+            root_certificates=client_ca,
+            require_client_auth=client_ca is not None,
+        )
+        return self._server.add_secure_port(settings.listen_address, credentials)

@@ -1,0 +1,1 @@
+"""The worker that applies what time brings about."""

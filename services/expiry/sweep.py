@@ -1,0 +1,84 @@
+"""The expiry worker's work: settling what is due, and removing request ids past their time.
+
+Any number of workers run side by side without a leader: each reads which organizations are due, then takes each in a
+transaction of its own and passes over those that somebody else has locked.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.ledger import due
+from services.ledger.database import Pool
+from services.ledger.transaction import Away, Busy, ledger_connection, settle_organization
+
+log = logging.getLogger(__name__)
+
+ORGANIZATIONS_PER_BATCH: Final = 500
+REQUESTS_PER_BATCH: Final = 5_000
+FAILURE_PAUSE_SECONDS: Final = 1.0
+FAILURE_PAUSE_SECONDS_MAX: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one batch did."""
+
+    settled: int
+    requests_removed: int
+    full: bool
+    """There may be more to do at once."""
+
+
+class Sweeper:
+    """Does one bounded batch at a time. An organization that fails is left alone for a while, longer each time."""
+
+    def __init__(self, pool: Pool, *, request_id_lifetime: timedelta, connections: int) -> None:
+        self._pool = pool
+        self._request_id_lifetime = request_id_lifetime
+        self._connections = connections
+        self._resting: dict[str, tuple[float, float]] = {}
+
+    async def run_once(self) -> Swept:
+        """Settles up to 500 organizations and removes up to 5,000 request ids of each table; raises Busy or Away."""
+        async with ledger_connection(self._pool) as connection:
+            organizations = await due.due_organizations(connection, self._at_rest(), ORGANIZATIONS_PER_BATCH)
+        settled = await self._settle_all(organizations)
+        async with ledger_connection(self._pool) as connection:
+            before = await due.now_minus(connection, self._request_id_lifetime)
+            removed = await due.remove_requests(connection, before, REQUESTS_PER_BATCH)
+            of_catalog = await due.remove_catalog_requests(connection, before, REQUESTS_PER_BATCH)
+        full = len(organizations) == ORGANIZATIONS_PER_BATCH or REQUESTS_PER_BATCH in (removed, of_catalog)
+        return Swept(settled, removed + of_catalog, full)
+
+    async def _settle_all(self, organizations: Sequence[str]) -> int:
+        remaining = iter(organizations)
+
+        async def work() -> int:
+            return sum([await self._settle(each) for each in remaining])
+
+        return sum(await asyncio.gather(*(work() for _ in range(self._connections))))
+
+    async def _settle(self, organization: str) -> bool:
+        try:
+            async with ledger_connection(self._pool) as connection:
+                done = await settle_organization(connection, organization, skip_if_locked=True)
+        except Busy:
+            return False
+        except Away:
+            raise
+        except Exception:
+            _, pause = self._resting.get(organization, (0.0, FAILURE_PAUSE_SECONDS / 2))
+            pause = min(pause * 2, FAILURE_PAUSE_SECONDS_MAX)
+            self._resting[organization] = (asyncio.get_running_loop().time() + pause, pause)
+            log.exception("%s: settling failed; leaving it alone for %s s", organization, pause)
+            return False
+        self._resting.pop(organization, None)
+        return done
+
+    def _at_rest(self) -> list[str]:
+        now = asyncio.get_running_loop().time()
+        return [organization for organization, (until, _) in self._resting.items() if until > now]

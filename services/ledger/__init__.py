@@ -1,0 +1,1 @@
+"""The heart: the rules, and the only code that knows SQL."""

@@ -1,0 +1,139 @@
+"""The catalogue's tables: one function is one SQL statement."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from services.ledger.database import Connection
+from services.ledger.price import Offering, Price
+
+
+async def lock_catalog(connection: Connection) -> None:
+    await connection.execute("SELECT FROM catalog FOR UPDATE")
+
+
+async def read_offerings(connection: Connection, offerings: Sequence[str]) -> dict[str, Offering]:
+    """Those of the given ids that exist, with every version of their prices."""
+    rows = await connection.fetch(
+        """
+        SELECT offering, display_name, solution, unit, retired, changes, create_time, update_time,
+               version, effective_time, credits_per_block, block_units, max_credits
+        FROM offering JOIN offering_price USING (offering)
+        WHERE offering = ANY ($1::text[])
+        ORDER BY offering, version
+        """,
+        offerings,
+    )
+    return _offerings_from(rows)
+
+
+async def list_offerings(connection: Connection, after: str, limit: int) -> list[Offering]:
+    """The next `limit` offerings by id after the given id."""
+    rows = await connection.fetch(
+        """
+        SELECT offering, display_name, solution, unit, retired, changes, create_time, update_time,
+               version, effective_time, credits_per_block, block_units, max_credits
+        FROM (SELECT * FROM offering WHERE offering > $1 ORDER BY offering LIMIT $2) AS page
+        JOIN offering_price USING (offering)
+        ORDER BY offering, version
+        """,
+        after,
+        limit,
+    )
+    return list(_offerings_from(rows).values())
+
+
+async def count_offerings(connection: Connection) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM offering")
+    return count
+
+
+async def upsert_offering(connection: Connection, offering: Offering) -> None:
+    await connection.execute(
+        """
+        INSERT INTO offering (offering, display_name, solution, unit, retired, changes, create_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (offering) DO UPDATE SET
+            display_name = excluded.display_name, solution = excluded.solution, unit = excluded.unit,
+            retired = excluded.retired, changes = excluded.changes, update_time = excluded.update_time
+        """,
+        offering.offering,
+        offering.display_name,
+        offering.solution,
+        offering.unit,
+        offering.retired,
+        offering.changes,
+        offering.create_time,
+        offering.update_time,
+    )
+
+
+async def insert_prices(connection: Connection, offering: str, prices: Sequence[Price]) -> None:
+    await connection.executemany(
+        """
+        INSERT INTO offering_price
+            (offering, version, effective_time, credits_per_block, block_units, max_credits)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        """,
+        [
+            (
+                offering,
+                each.version,
+                each.effective_time,
+                each.credits_per_block,
+                each.block_units,
+                each.max_credits,
+            )
+            for each in prices
+        ],
+    )
+
+
+async def read_catalog_request(connection: Connection, request_id: str) -> tuple[bytes, str] | None:
+    """(meaning, answer as JSON) of a request id that was used."""
+    row = await connection.fetchrow("SELECT meaning, answer FROM catalog_request WHERE request_id = $1", request_id)
+    return (row["meaning"], row["answer"]) if row else None
+
+
+async def insert_catalog_request(
+    connection: Connection, request_id: str, meaning: bytes, answer: str, now: datetime
+) -> None:
+    await connection.execute(
+        "INSERT INTO catalog_request (request_id, meaning, answer, recorded_time) VALUES ($1, $2, $3, $4)",
+        request_id,
+        meaning,
+        answer,
+        now,
+    )
+
+
+def _offerings_from(rows: Sequence[asyncpg.Record]) -> dict[str, Offering]:
+    prices: dict[str, list[Price]] = {}
+    firsts: dict[str, Any] = {}
+    for row in rows:
+        firsts.setdefault(row["offering"], row)
+        prices.setdefault(row["offering"], []).append(
+            Price(
+                row["version"],
+                row["effective_time"],
+                row["credits_per_block"],
+                row["block_units"],
+                row["max_credits"],
+            )
+        )
+    return {
+        key: Offering(
+            offering=key,
+            display_name=row["display_name"],
+            solution=row["solution"],
+            unit=row["unit"],
+            retired=row["retired"],
+            prices=tuple(prices[key]),
+            changes=row["changes"],
+            create_time=row["create_time"],
+            update_time=row["update_time"],
+        )
+        for key, row in firsts.items()
+    }

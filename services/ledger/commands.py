@@ -1,0 +1,152 @@
+"""What can be asked of an organization, as plain values, and what makes two requests mean the same.
+
+A field that is None was not sent. Form and bounds have been checked before a command exists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from services.ledger.encoding import MICROSECOND, canonical, instant_text
+
+NOT_MEANING = {"not_meaning": True}
+"""Marks a field that two requests of the same meaning may differ in."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableAllocation:
+    allocation: str
+    offering: str
+    units: int
+    priority: int | None = None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustAllocation:
+    allocation: str
+    delta_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class DisableAllocation:
+    allocation: str
+
+
+Operation = EnableAllocation | AdjustAllocation | DisableAllocation
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOperations:
+    """All or nothing. With `allow_partial` each operation is a command of its own instead."""
+
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAllocation:
+    allocation: str
+    priority: int | None = None
+    labels: Mapping[str, str] | None = None
+    etag: str = field(default="", metadata=NOT_MEANING)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSubscription:
+    subscription: str | None
+    credits: int
+    end_time: datetime
+    start_time: datetime | None = None
+    grace_period: timedelta = timedelta()
+    renews: str | None = None
+    order_reference: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    made_up_id: str = field(default="", metadata=NOT_MEANING)
+    """Used where `subscription` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSubscription:
+    subscription: str
+    credits: int | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    grace_period: timedelta | None = None
+    order_reference: str | None = None
+    labels: Mapping[str, str] | None = None
+    force: bool = False
+    etag: str = field(default="", metadata=NOT_MEANING)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSubscription:
+    subscription: str
+    force: bool = False
+    etag: str = field(default="", metadata=NOT_MEANING)
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOrganization:
+    display_name: str = ""
+    overdraft_limit: int = 0
+    overdraft_unlimited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOrganization:
+    display_name: str | None = None
+    overdraft_limit: int | None = None
+    overdraft_unlimited: bool | None = None
+    force: bool = False
+    etag: str = field(default="", metadata=NOT_MEANING)
+
+
+Command = (
+    Operation
+    | ApplyOperations
+    | UpdateAllocation
+    | CreateSubscription
+    | UpdateSubscription
+    | CancelSubscription
+    | CreateOrganization
+    | UpdateOrganization
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command with who sent it and how."""
+
+    command: Command
+    request_id: str = ""
+    """Empty: none, so nothing is remembered."""
+    actor: str = ""
+
+
+def meaning(command: Any) -> bytes:
+    """32 bytes, equal for two commands if and only if they ask for the same.
+
+    A field that is None, or that two requests of one meaning may differ in, does not count; so a field that a later
+    release adds changes no meaning as long as it is not sent. Labels count whatever their order.
+    """
+    return sha256(canonical(_meaning(command))).digest()
+
+
+def _meaning(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant_text(value)
+    if isinstance(value, timedelta):
+        return value // MICROSECOND
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return [_meaning(each) for each in value]
+    if is_dataclass(value):
+        sent = {each.name: getattr(value, each.name) for each in fields(value) if not each.metadata}
+        return {
+            "method": type(value).__name__,
+            **{name: _meaning(each) for name, each in sent.items() if each is not None},
+        }
+    return str(value) if hasattr(value, "as_integer_ratio") and not isinstance(value, int) else value

@@ -1,0 +1,51 @@
+"""What time leaves to do: one function is one SQL statement."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from services.ledger.database import Connection
+
+
+async def due_organizations(connection: Connection, but: Sequence[str], limit: int) -> list[str]:
+    """Those with a transition that has come due, the longest overdue first. Locks nothing."""
+    rows = await connection.fetch(
+        """
+        SELECT organization FROM organization
+        WHERE next_transition_time <= (SELECT earmark_now()) AND organization <> ALL ($1::text[])
+        ORDER BY next_transition_time LIMIT $2
+        """,
+        but,
+        limit,
+    )
+    return [row["organization"] for row in rows]
+
+
+async def now_minus(connection: Connection, age: timedelta) -> datetime:
+    instant: datetime = await connection.fetchval("SELECT earmark_now() - $1::interval", age)
+    return instant
+
+
+async def remove_requests(connection: Connection, before: datetime, limit: int) -> int:
+    """Forgets up to `limit` request ids that were used before an instant; returns how many. Locks no organization."""
+    done = await connection.execute(
+        """
+        DELETE FROM request WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM request WHERE recorded_time < $1 ORDER BY recorded_time LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+        before,
+        limit,
+    )
+    return int(done.removeprefix("DELETE "))
+
+
+async def remove_catalog_requests(connection: Connection, before: datetime, limit: int) -> int:
+    """As `remove_requests`, for those of the catalogue."""
+    done = await connection.execute(
+        """
+        DELETE FROM catalog_request WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM catalog_request WHERE recorded_time < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+        before,
+        limit,
+    )
+    return int(done.removeprefix("DELETE "))

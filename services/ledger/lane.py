@@ -1,0 +1,245 @@
+"""One lane per organization: whatever is waiting goes into one transaction together.
+
+The row lock is held for one commit per batch and not per call. A batch that had company waits a few milliseconds for
+more; one caller alone does not wait.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.ledger import names
+from services.ledger.answers import Answer
+from services.ledger.commands import ApplyOperations, Call
+from services.ledger.database import Pool
+from services.ledger.refusal import Reason, Refused
+from services.ledger.transaction import (
+    Away,
+    Busy,
+    Commit,
+    NotReplicated,
+    Unconfirmed,
+    Verdict,
+    carry_out,
+    was_committed,
+)
+
+log = logging.getLogger(__name__)
+
+BATCH_CALLS_MAX: Final = 512
+BATCH_OPERATIONS_MAX: Final = 2_000
+QUEUE_CALLS_MAX: Final = 4_096
+COMPANY_SECONDS: Final = 0.005
+COMPANY_CALLS_MIN: Final = 4
+PATIENCE_SECONDS: Final = 5.0
+"""So long a call waits for a lock or for the database before it is told to come again."""
+COMMIT_PATIENCE_SECONDS: Final = 2.0
+"""A commit that takes longer closes the lane for new calls."""
+RETRY_SECONDS: Final = 0.02
+RETRY_SECONDS_MAX: Final = 0.2
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A call that waits for its verdict."""
+
+    call: Call | None
+    """None: settle what is due, nothing else."""
+    expires_at: float
+    """In the loop's time: whoever sent it waits no longer, so it is no longer to be carried out."""
+    since: float
+    verdict: asyncio.Future[Answer | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    taken: bool = False
+    """Its transaction has the lock: it may be carried out whether or not anybody still waits."""
+
+    @property
+    def weight(self) -> int:
+        command = self.call.command if self.call else None
+        return len(command.operations) if isinstance(command, ApplyOperations) else 1
+
+
+class Lane:
+    """The calls of one organization in this process, in the order in which they came."""
+
+    def __init__(self, pool: Pool, organization: str, when_idle: Callable[[str], None]) -> None:
+        self._pool = pool
+        self._organization = organization
+        self._when_idle = when_idle
+        self._queue: deque[Ticket] = deque()
+        self._taken_at: float | None = None
+        self._had_company = False
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def submit(self, ticket: Ticket) -> None:
+        """Puts the ticket at the end of the queue, or raises Refused at once if the lane is full or stuck."""
+        if len(self._queue) >= QUEUE_CALLS_MAX:
+            raise too_many_waiting(self._organization, len(self._queue))
+        if self._taken_at is not None and self._now() - self._taken_at > PATIENCE_SECONDS + COMMIT_PATIENCE_SECONDS:
+            raise unavailable(Reason.DATABASE_UNAVAILABLE, self._organization, "an earlier commit is not confirmed yet")
+        self._queue.append(ticket)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+
+    async def drained(self) -> None:
+        """Returns when nothing is waiting or under way."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        try:
+            while self._queue or self._had_company:
+                if self._had_company:
+                    await asyncio.sleep(COMPANY_SECONDS)
+                batch = self._take()
+                self._had_company = len(batch) >= COMPANY_CALLS_MIN
+                if batch:
+                    self._taken_at = self._now()
+                    await self._run(batch)
+                    self._taken_at = None
+        finally:
+            self._taken_at = None
+            self._task = None
+            self._when_idle(self._organization)
+
+    def _take(self) -> list[Ticket]:
+        """The next batch; what nobody waits for any more is dropped, unapplied."""
+        batch: list[Ticket] = []
+        weight = 0
+        while self._queue and len(batch) < BATCH_CALLS_MAX and weight < BATCH_OPERATIONS_MAX:
+            ticket = self._queue.popleft()
+            if self._is_wanted(ticket):
+                batch.append(ticket)
+                weight += ticket.weight
+        return batch
+
+    async def _run(self, batch: list[Ticket]) -> None:
+        """Until every ticket of the batch has its verdict, or has run out of patience."""
+        pause = RETRY_SECONDS
+        while batch:
+            try:
+                await self._attempt(batch)
+                return
+            except (Busy, Away) as error:
+                batch = self._still_patient(batch, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS_MAX)
+            except NotReplicated as error:
+                log.error("%s: committed without its standby: %s", self._organization, error)
+                self._refuse(batch, unavailable(Reason.OUTCOME_UNKNOWN, self._organization, "not replicated"))
+                return
+            except Exception:
+                log.exception("%s: a batch of %d failed", self._organization, len(batch))
+                if len(batch) == 1:
+                    self._refuse(batch, internal_error())
+                    return
+                for ticket in batch:  # One of them is poison: alone, it fails alone.
+                    await self._run([ticket])
+                return
+
+    async def _attempt(self, batch: list[Ticket]) -> None:
+        """Carries out what is still wanted of the batch once the lock is granted, and delivers the verdicts."""
+        claimed: list[Ticket] = []
+
+        def claim() -> list[Call]:
+            claimed[:] = [ticket for ticket in batch if self._is_wanted(ticket)]
+            for ticket in claimed:
+                ticket.taken = True
+            return [ticket.call for ticket in claimed if ticket.call]
+
+        try:
+            verdicts = await carry_out(self._pool, self._organization, claim)
+        except Unconfirmed as unconfirmed:
+            log.warning("%s: connection lost during commit; looking it up", self._organization)
+            if not await self._look_up(unconfirmed.commit):
+                _release(claimed)
+                raise Busy("the commit did not happen") from unconfirmed
+            verdicts = unconfirmed.commit.verdicts
+        except NotReplicated:
+            raise
+        except Exception:
+            _release(claimed)
+            raise
+        _deliver(claimed, verdicts)
+
+    async def _look_up(self, commit: Commit) -> bool:
+        """For as long as it takes: nothing else may be done in this lane before it is known."""
+        while True:
+            try:
+                return await was_committed(self._pool, commit)
+            except Exception:
+                log.debug("%s: looking the commit up failed", self._organization, exc_info=True)
+                await asyncio.sleep(RETRY_SECONDS_MAX)
+
+    def _still_patient(self, batch: list[Ticket], error: Busy | Away) -> list[Ticket]:
+        """Nothing was changed: those that waited long enough are told so, the others are tried again."""
+        reason = Reason.LOCK_TIMEOUT if isinstance(error, Busy) else Reason.DATABASE_UNAVAILABLE
+        now = self._now()
+        impatient = [each for each in batch if now >= min(each.since + PATIENCE_SECONDS, each.expires_at)]
+        self._refuse(impatient, unavailable(reason, self._organization, str(error)))
+        return [each for each in batch if self._is_wanted(each)]
+
+    def _is_wanted(self, ticket: Ticket) -> bool:
+        return not ticket.verdict.done() and ticket.expires_at > self._now()
+
+    def _refuse(self, batch: Sequence[Ticket], refused: Refused) -> None:
+        for ticket in batch:
+            if not ticket.verdict.done():
+                ticket.verdict.set_exception(refused)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _release(claimed: Sequence[Ticket]) -> None:
+    """Nothing of it was carried out."""
+    for ticket in claimed:
+        ticket.taken = False
+
+
+def _deliver(claimed: Sequence[Ticket], verdicts: Sequence[Verdict]) -> None:
+    remaining = iter(verdicts)
+    for ticket in claimed:
+        verdict = next(remaining) if ticket.call else None
+        if ticket.verdict.done():
+            continue
+        if isinstance(verdict, Refused):
+            ticket.verdict.set_exception(verdict)
+        else:
+            ticket.verdict.set_result(verdict)
+
+
+def too_many_waiting(organization: str, waiting: int) -> Refused:
+    return Refused(
+        Reason.TOO_MANY_WAITING,
+        f"{waiting} calls are waiting for {names.organization_name(organization)}; try again in a moment",
+        {"waiting": str(waiting)},
+        names.organization_name(organization),
+    )
+
+
+def unavailable(reason: Reason, organization: str, why: str) -> Refused:
+    """A call that was not carried out, or of which it is not known (OUTCOME_UNKNOWN)."""
+    name = names.organization_name(organization)
+    if reason is Reason.OUTCOME_UNKNOWN:
+        return Refused(
+            reason,
+            f"{name}: whether the call was carried out is not known; send it again with the same request id",
+            {"outcome": "unknown"},
+            name,
+        )
+    text = {
+        Reason.LOCK_TIMEOUT: "its lock was not granted in time",
+        Reason.DATABASE_UNAVAILABLE: "the database cannot be reached",
+    }[reason]
+    log.warning("%s: %s (%s)", name, text, why)
+    return Refused(reason, f"{name}: {text}; nothing was changed, try again in a moment", {}, name)
+
+
+def internal_error() -> Refused:
+    return Refused(Reason.INTERNAL, "internal error; the cause is in the server's log")

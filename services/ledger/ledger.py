@@ -1,0 +1,144 @@
+"""The ledger as its users see it: changes go through the organizations' lanes, reads find everything settled."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from services.ledger import reading, store
+from services.ledger.answers import Answer
+from services.ledger.catalog import CatalogCommand, change_catalog
+from services.ledger.commands import Call
+from services.ledger.database import AWAY, Connection, Pool
+from services.ledger.lane import Lane, Ticket, too_many_waiting, unavailable
+from services.ledger.price import Offering
+from services.ledger.refusal import Reason, Refused
+from services.ledger.transaction import decide_all, is_due
+
+WAITING_CALLS_MAX: Final = 16_384
+"""In all lanes of this process."""
+
+
+class Ledger:
+    """Everything that can be asked of and done to organizations and the catalogue, over one pool of connections."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._lanes: dict[str, Lane] = {}
+
+    async def change(self, organization: str, call: Call, seconds: float) -> Answer:
+        """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
+        [verdict] = await self.change_each(organization, [call], seconds)
+        if isinstance(verdict, Refused):
+            raise verdict
+        return verdict
+
+    async def change_each(self, organization: str, calls: Sequence[Call], seconds: float) -> list[Answer | Refused]:
+        """Carries the calls out in order, each with a verdict of its own; within about `seconds`."""
+        tickets = [self._submit(organization, call, seconds) for call in calls]
+        verdicts = [await self._verdict(organization, each) for each in tickets]
+        return [each for each in verdicts if each is not None]
+
+    async def rehearse(self, organization: str, calls: Sequence[Call], seconds: float) -> list[Answer | Refused]:
+        """What would become of the calls, one after the other; changes nothing and neither reads nor keeps ids.
+
+        What is due is settled all the same, before.
+        """
+        rehearsed = [replace(call, request_id="") for call in calls]
+        while True:
+            async with (
+                self._connection() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                state = await store.read_organization(connection, organization)
+                now = await store.read_now(connection)
+                if state is None or not is_due(state, now):
+                    now = max(now, state.settled_time) if state else now
+                    _, verdicts = await decide_all(connection, organization, state, rehearsed, now)
+                    return verdicts
+            await self.settle(organization, seconds)
+
+    async def settle(self, organization: str, seconds: float) -> None:
+        """Has everything that is due applied; returns when it is."""
+        ticket = self._submit(organization, None, seconds)
+        if isinstance(ticket, Refused):
+            raise ticket
+        verdict = await self._verdict(organization, ticket)
+        if isinstance(verdict, Refused):
+            raise verdict
+
+    async def change_catalog(
+        self, command: CatalogCommand, *, request_id: str, validate_only: bool
+    ) -> tuple[Offering, datetime]:
+        """As `catalog.change_catalog`."""
+        async with self._connection() as connection:
+            return await change_catalog(connection, command, request_id=request_id, validate_only=validate_only)
+
+    @asynccontextmanager
+    async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[reading.Snapshot]:
+        """One consistent view of one organization, settled up to now, or of all (None), where nothing is settled.
+
+        Raises Refused with ORGANIZATION_NOT_FOUND.
+        """
+        if organization is not None:
+            async with self._connection() as connection:
+                due = await reading.is_due(connection, organization)
+            if due:
+                await self.settle(organization, seconds)
+        async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            yield await reading.open_snapshot(connection, organization)
+
+    async def drained(self) -> None:
+        """Returns when no call is waiting or under way."""
+        while self._lanes:
+            await asyncio.gather(*(lane.drained() for lane in list(self._lanes.values())))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire(timeout=5.0) as connection:
+                yield connection
+        except (*AWAY, TimeoutError, asyncpg.LockNotAvailableError) as error:
+            raise Refused(
+                Reason.DATABASE_UNAVAILABLE,
+                "the database cannot be reached; nothing was changed, try again in a moment",
+            ) from error
+
+    def _submit(self, organization: str, call: Call | None, seconds: float) -> Ticket | Refused:
+        now = asyncio.get_running_loop().time()
+        ticket = Ticket(call, expires_at=now + seconds, since=now)
+        if sum(map(len, self._lanes.values())) >= WAITING_CALLS_MAX:
+            return too_many_waiting(organization, WAITING_CALLS_MAX)
+        lane = self._lanes.get(organization)
+        if lane is None:
+            lane = self._lanes[organization] = Lane(self._pool, organization, self._forget)
+        try:
+            lane.submit(ticket)
+        except Refused as refused:
+            return refused
+        return ticket
+
+    def _forget(self, organization: str) -> None:
+        lane = self._lanes.get(organization)
+        if lane is not None and not len(lane):
+            del self._lanes[organization]
+
+    async def _verdict(self, organization: str, ticket: Ticket | Refused) -> Answer | Refused | None:
+        """None for a ticket that only settles."""
+        if isinstance(ticket, Refused):
+            return ticket
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(max(0.0, ticket.expires_at - loop.time())):
+                return await asyncio.shield(ticket.verdict)
+        except Refused as refused:
+            return refused
+        except TimeoutError:
+            reason = Reason.OUTCOME_UNKNOWN if ticket.taken else Reason.LOCK_TIMEOUT
+            return unavailable(reason, organization, "the caller's time is up")
+        finally:
+            ticket.verdict.cancel()

@@ -1,0 +1,53 @@
+"""The bounds of everything (the table of limits in docs/architecture.md)."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+CREDITS_MAX: Final = 10**12
+"""Credits of one subscription, of one allocation, of an overdraft limit."""
+
+HELD_CREDITS_MAX: Final = 2**52
+"""Allocated + suspended credits of an organization."""
+
+UNITS_MAX: Final = 10**12
+"""Units of an allocation, and units of a price's block."""
+
+PRICE_MAX: Final = 10**9
+PRICE_PLACES_MAX: Final = 6
+PRICE_VERSIONS_MAX: Final = 100
+
+LIVE_SUBSCRIPTIONS_MAX: Final = 1_000
+OPEN_ALLOCATIONS_MAX: Final = 1_000_000
+OFFERINGS_MAX: Final = 10_000
+
+LABELS_MAX: Final = 16
+LABEL_BYTES_MAX: Final = 63
+TEXT_CHARACTERS_MAX: Final = 256
+"""Of a display name, an order reference, an actor."""
+
+ID_CHARACTERS_MAX: Final = 128
+REQUEST_ID_CHARACTERS_MAX: Final = 128
+
+OPERATIONS_MAX: Final = 1_000
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 1_000
+ANSWER_BYTES_MAX: Final = 3 * 2**20
+
+NAMES_LISTED_MAX: Final = 100
+"""Of the allocations that a change resumed, suspended or left waiting, an answer lists so many."""
+
+CAUSES_LISTED_MAX: Final = 5
+
+GRACE_DEFAULT: Final = timedelta(days=30)
+GRACE_MAX: Final = timedelta(days=365)
+
+INSTANT_MIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+INSTANT_END: Final = datetime(2201, 1, 1, tzinfo=UTC)
+"""Exclusive."""
+
+REMINDER_DAYS_OF_TERM: Final = (90, 30, 7, 1)
+REMINDER_DAYS_OF_GRACE: Final = (7, 1)
+
+THRESHOLD_PERCENTS: Final = (75, 90, 100)
+THRESHOLD_SLACK_PERCENT: Final = 5
+"""A crossed threshold is armed again so many percent points below itself."""

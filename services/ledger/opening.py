@@ -1,0 +1,101 @@
+"""Opening an organization's book from the database, and writing it back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from services.ledger import catalog_store, store, store_write
+from services.ledger.book import Book, Shelf
+from services.ledger.commands import (
+    AdjustAllocation,
+    ApplyOperations,
+    Call,
+    CancelSubscription,
+    Command,
+    CreateSubscription,
+    DisableAllocation,
+    EnableAllocation,
+    UpdateAllocation,
+    UpdateSubscription,
+)
+from services.ledger.database import Connection
+from services.ledger.model import Organization
+from services.ledger.schedule import next_transition_time
+
+
+async def open_book(
+    connection: Connection,
+    organization: Organization,
+    calls: Sequence[Call],
+    shelves: frozenset[Shelf],
+) -> Book:
+    """Reads what the calls need; the organization's row is locked, in an earlier statement, by this transaction."""
+    key = organization.organization
+    allocations = await store.read_allocations(connection, key, _named_allocations(calls)) if calls else {}
+    if Shelf.SUSPENDED in shelves:
+        allocations |= await store.read_suspended_allocations(connection, key)
+    if Shelf.HOLDING in shelves:
+        allocations |= await store.read_holding_allocations(connection, key)
+    offerings = _named_offerings(calls) | {
+        allocations[name].offering for name in _named_allocations(calls) if name in allocations
+    }
+    request_ids = [call.request_id for call in calls if call.request_id]
+    return Book(
+        organization,
+        subscriptions=await store.read_live_subscriptions(connection, key, _named_subscriptions(calls)),
+        allocations=allocations,
+        offerings=await catalog_store.read_offerings(connection, sorted(offerings)) if offerings else {},
+        requests=await store.read_requests(connection, key, request_ids) if request_ids else {},
+        shelves=shelves,
+    )
+
+
+async def write_book(connection: Connection, book: Book, *, existed: bool, now: datetime) -> None:
+    """Writes what changed, with the organization's time and next transition brought up to date."""
+    state = book.organization
+    if state is None or not (book.entries or book.remembered):
+        return
+    key = state.organization
+    if book.entries:
+        following = next_transition_time(book.live_subscriptions(), now)
+        state = replace(state, settled_time=now, next_transition_time=following)
+        if existed:
+            await store_write.update_organization(connection, state)
+        else:
+            await store_write.insert_organization(connection, state)
+        await store_write.insert_entries(connection, key, book.entries)
+    if book.changed_subscriptions:
+        changed = [book.subscriptions[each] for each in sorted(book.changed_subscriptions)]
+        await store_write.upsert_subscriptions(connection, key, changed)
+    if book.changed_allocations:
+        allocations = [book.allocations[each] for each in sorted(book.changed_allocations)]
+        await store_write.upsert_allocations(connection, key, allocations)
+    if book.remembered:
+        await store_write.insert_requests(connection, key, book.remembered, now)
+
+
+def _commands(calls: Iterable[Call]) -> Iterable[Command]:
+    for call in calls:
+        if isinstance(call.command, ApplyOperations):
+            yield from call.command.operations
+        else:
+            yield call.command
+
+
+def _named_allocations(calls: Iterable[Call]) -> list[str]:
+    named = (EnableAllocation, AdjustAllocation, DisableAllocation, UpdateAllocation)
+    return sorted({each.allocation for each in _commands(calls) if isinstance(each, named)})
+
+
+def _named_offerings(calls: Iterable[Call]) -> set[str]:
+    return {each.offering for each in _commands(calls) if isinstance(each, EnableAllocation)}
+
+
+def _named_subscriptions(calls: Iterable[Call]) -> list[str]:
+    named: set[str | None] = set()
+    for each in _commands(calls):
+        if isinstance(each, CreateSubscription):
+            named |= {each.subscription, each.renews, each.made_up_id}
+        elif isinstance(each, UpdateSubscription | CancelSubscription):
+            named.add(each.subscription)
+    return sorted(each for each in named if each)

@@ -1,0 +1,158 @@
+"""Reading without a lock: one snapshot of one organization or of all, each item with the instant it holds at."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+
+from services.ledger import catalog_store, names, store
+from services.ledger.database import Connection
+from services.ledger.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
+from services.ledger.price import Offering
+from services.ledger.refusal import Reason, Refused
+
+Key = tuple[str, str]
+"""(organization, id): the order of every list. The next page begins after the last key of the one before."""
+
+BEYOND_EVERY_ID: Final = "\x7f"
+
+
+async def is_due(connection: Connection, organization: str) -> bool:
+    """Whether something has come due that is not settled yet. Raises Refused if there is no such organization."""
+    due: bool | None = await connection.fetchval(
+        "SELECT coalesce(next_transition_time <= earmark_now(), false) FROM organization WHERE organization = $1",
+        organization,
+    )
+    if due is None:
+        name = names.organization_name(organization)
+        raise Refused(Reason.ORGANIZATION_NOT_FOUND, f"there is no {name}; CreateOrganization makes it", {}, name)
+    return due
+
+
+async def open_snapshot(connection: Connection, organization: str | None) -> "Snapshot":
+    """The snapshot is that of the connection's transaction, which begins with this statement."""
+    return Snapshot(connection, organization, await store.read_now(connection))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One organization, or all (None), as the database had it at one instant."""
+
+    connection: Connection
+    organization: str | None
+    now: datetime
+
+    async def organizations(self, after: str, limit: int) -> list[tuple[Organization, datetime]]:
+        """The next ones by id, each with the instant at which its figures hold."""
+        rows = await self.connection.fetch(
+            """
+            SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+                   overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+                   threshold_percent, open_allocations, changed_revision, create_time, update_time
+            FROM organization WHERE organization > $1 ORDER BY organization LIMIT $2
+            """,
+            after,
+            limit,
+        )
+        found = [store.organization_from_row(row) for row in rows]
+        return [(each, self._as_of(each.settled_time, each.next_transition_time)) for each in found]
+
+    async def one_organization(self) -> tuple[Organization, datetime]:
+        """The snapshot's own."""
+        state = await store.read_organization(self.connection, self.organization or "")
+        assert state is not None
+        return state, self._as_of(state.settled_time, state.next_transition_time)
+
+    async def subscription(self, subscription: str) -> tuple[Subscription, datetime] | None:
+        _, as_of = await self.one_organization()
+        found = await store.read_named_subscription(self.connection, self.organization or "", subscription)
+        return (found, as_of) if found else None
+
+    async def allocation(self, allocation: str) -> tuple[Allocation, datetime] | None:
+        _, as_of = await self.one_organization()
+        found = await store.read_allocations(self.connection, self.organization or "", [allocation])
+        return (found[allocation], as_of) if found else None
+
+    async def offering(self, offering: str) -> Offering | None:
+        return (await catalog_store.read_offerings(self.connection, [offering])).get(offering)
+
+    async def subscriptions(
+        self, state: SubscriptionState | None, after: Key | None, limit: int
+    ) -> list[tuple[Subscription, datetime]]:
+        """The next ones after the key, each with the instant at which it stood so."""
+        rows = await self.connection.fetch(
+            """
+            SELECT s.organization, s.subscription, s.state, s.credits, s.start_time, s.end_time, s.grace_period,
+                   s.renews, s.order_reference, s.labels, s.changed_revision, s.create_time, s.update_time,
+                   s.cancel_time, o.settled_time, o.next_transition_time
+            FROM subscription s JOIN organization o USING (organization)
+            WHERE (s.organization, s.subscription) > ($1, $2) AND s.organization <= $3
+              AND ($4::text IS NULL OR s.state = $4)
+            ORDER BY s.organization, s.subscription LIMIT $5
+            """,
+            *self._range(after),
+            state,
+            limit,
+        )
+        return [
+            (
+                store.subscription_from_row(_own_columns(row)),
+                self._as_of(row["settled_time"], row["next_transition_time"]),
+            )
+            for row in rows
+        ]
+
+    async def allocations(
+        self,
+        state: AllocationState | None,
+        offering: str | None,
+        labels: Mapping[str, str],
+        after: Key | None,
+        limit: int,
+    ) -> list[tuple[Allocation, datetime]]:
+        """The next ones after the key that match all of the filter, each with the instant at which it stood so."""
+        rows = await self.connection.fetch(
+            """
+            SELECT a.organization, a.allocation, a.offering, a.state, a.units, a.credits, a.suspended_credits,
+                   a.price_version, a.priority, a.labels, a.enabled_revision, a.changed_revision, a.create_time,
+                   a.update_time, o.settled_time, o.next_transition_time
+            FROM allocation a JOIN organization o USING (organization)
+            WHERE (a.organization, a.allocation) > ($1, $2) AND a.organization <= $3
+              AND ($4::text IS NULL OR a.state = $4) AND ($5::text IS NULL OR a.offering = $5)
+              AND a.labels @> $6::jsonb
+            ORDER BY a.organization, a.allocation LIMIT $7
+            """,
+            *self._range(after),
+            state,
+            offering,
+            json.dumps(dict(labels)),
+            limit,
+        )
+        return [
+            (
+                store.allocation_from_row(_own_columns(row)),
+                self._as_of(row["settled_time"], row["next_transition_time"]),
+            )
+            for row in rows
+        ]
+
+    async def offerings(self, after: str, limit: int) -> list[Offering]:
+        """The next ones by id."""
+        return await catalog_store.list_offerings(self.connection, after, limit)
+
+    def _range(self, after: Key | None) -> tuple[str, str, str]:
+        """From behind the key up to the end of the snapshot's organization, or of all."""
+        first = after or (self.organization or "", "")
+        return (*first, self.organization or BEYOND_EVERY_ID)
+
+    def _as_of(self, settled_time: datetime, next_transition_time: datetime | None) -> datetime:
+        """Now; where something is due and not settled, the last instant at which the item was brought up to date."""
+        due = next_transition_time is not None and next_transition_time <= self.now
+        return settled_time if due else max(self.now, settled_time)
+
+
+def _own_columns(row: asyncpg.Record) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in ("settled_time", "next_transition_time")}

@@ -1,0 +1,84 @@
+"""The one error that crosses the wire: a refusal with a stable reason and every figure of its message."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a call was refused: `earmark.v1.ErrorReason`, which documents each."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+    INVALID_PAGE_TOKEN = "INVALID_PAGE_TOKEN"
+    ORGANIZATION_NOT_FOUND = "ORGANIZATION_NOT_FOUND"
+    SUBSCRIPTION_NOT_FOUND = "SUBSCRIPTION_NOT_FOUND"
+    OFFERING_NOT_FOUND = "OFFERING_NOT_FOUND"
+    ALLOCATION_NOT_FOUND = "ALLOCATION_NOT_FOUND"
+    ORGANIZATION_ALREADY_EXISTS = "ORGANIZATION_ALREADY_EXISTS"
+    SUBSCRIPTION_ALREADY_EXISTS = "SUBSCRIPTION_ALREADY_EXISTS"
+    OFFERING_ALREADY_EXISTS = "OFFERING_ALREADY_EXISTS"
+    ALLOCATION_ALREADY_EXISTS = "ALLOCATION_ALREADY_EXISTS"
+    RENEWAL_ALREADY_EXISTS = "RENEWAL_ALREADY_EXISTS"
+    INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
+    WOULD_SUSPEND = "WOULD_SUSPEND"
+    SUBSCRIPTION_STATE = "SUBSCRIPTION_STATE"
+    SUSPENDED = "SUSPENDED"
+    OFFERING_RETIRED = "OFFERING_RETIRED"
+    UNITS_BELOW_ZERO = "UNITS_BELOW_ZERO"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    ETAG_MISMATCH = "ETAG_MISMATCH"
+    LOCK_TIMEOUT = "LOCK_TIMEOUT"
+    TOO_MANY_WAITING = "TOO_MANY_WAITING"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field (its path in the request) and what would be right."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class Refused(Exception):
+    """A call that is not carried out. It has changed nothing."""
+
+    reason: Reason
+    message: str
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """Every figure of the message, under camelCase keys."""
+    resource: str = ""
+    """The name of what the refusal is about, where it is about one thing."""
+    violations: tuple[FieldViolation, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+    def at_operation(self, index: int) -> "Refused":
+        """The same refusal, naming the operation (from 0) of a call of several that it is about."""
+        return replace(
+            self,
+            message=f"operation {index}: {self.message}",
+            figures={**self.figures, "operationIndex": str(index)},
+            violations=tuple(
+                FieldViolation(f"operations[{index}].{each.field}", each.description) for each in self.violations
+            ),
+        )
+
+
+def invalid_field(field_path: str, description: str) -> Refused:
+    """A single bad field."""
+    return invalid_fields((FieldViolation(field_path, description),))
+
+
+def invalid_fields(violations: tuple[FieldViolation, ...]) -> Refused:
+    """Every bad field of a call at once; the message names the first three and the total."""
+    shown = "; ".join(f"{each.field}: {each.description}" for each in violations[:3])
+    more = f" (and {len(violations) - 3} more)" if len(violations) > 3 else ""
+    return Refused(Reason.INVALID_FIELD, shown + more, {"violationCount": str(len(violations))}, violations=violations)

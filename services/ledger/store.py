@@ -1,0 +1,200 @@
+"""Reading the organizations' tables: one function is one SQL statement."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from services.ledger.answers import answer_from
+from services.ledger.book import Remembered
+from services.ledger.database import Connection
+from services.ledger.model import (
+    Allocation,
+    AllocationState,
+    Figures,
+    Organization,
+    Subscription,
+    SubscriptionState,
+)
+
+Row: TypeAlias = "asyncpg.Record | Mapping[str, Any]"
+
+
+async def read_now(connection: Connection) -> datetime:
+    """The clock; a statement of its own, since one that waited for a lock would tell an old time."""
+    now: datetime = await connection.fetchval("SELECT earmark_now()")
+    return now
+
+
+async def lock_organization(connection: Connection, organization: str) -> Organization | None:
+    row = await connection.fetchrow(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time
+        FROM organization WHERE organization = $1
+        FOR UPDATE -- Does the heavy lifting: one transaction at a time has the book open.
+        """,
+        organization,
+    )
+    return organization_from_row(row) if row else None
+
+
+async def read_organization(connection: Connection, organization: str) -> Organization | None:
+    row = await connection.fetchrow(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time
+        FROM organization WHERE organization = $1
+        """,
+        organization,
+    )
+    return organization_from_row(row) if row else None
+
+
+async def lock_organization_if_free(connection: Connection, organization: str) -> Organization | None:
+    """As `lock_organization`, but None if somebody else has it: they settle it."""
+    row = await connection.fetchrow(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time
+        FROM organization WHERE organization = $1
+        FOR UPDATE SKIP LOCKED
+        """,
+        organization,
+    )
+    return organization_from_row(row) if row else None
+
+
+async def read_live_subscriptions(
+    connection: Connection, organization: str, named: Sequence[str]
+) -> dict[str, Subscription]:
+    """Those that are not over, and those of the given ids."""
+    rows = await connection.fetch(
+        """
+        SELECT organization, subscription, state, credits, start_time, end_time, grace_period, renews,
+               order_reference, labels, changed_revision, create_time, update_time, cancel_time
+        FROM subscription
+        WHERE organization = $1 AND state IN ('SCHEDULED', 'ACTIVE', 'GRACE')
+        UNION
+        SELECT organization, subscription, state, credits, start_time, end_time, grace_period, renews,
+               order_reference, labels, changed_revision, create_time, update_time, cancel_time
+        FROM subscription
+        WHERE organization = $1 AND subscription = ANY ($2::text[])
+        """,
+        organization,
+        named,
+    )
+    return {row["subscription"]: subscription_from_row(row) for row in rows}
+
+
+async def read_named_subscription(connection: Connection, organization: str, named: str) -> Subscription | None:
+    row = await connection.fetchrow(
+        """
+        SELECT organization, subscription, state, credits, start_time, end_time, grace_period, renews,
+               order_reference, labels, changed_revision, create_time, update_time, cancel_time
+        FROM subscription WHERE organization = $1 AND subscription = $2
+        """,
+        organization,
+        named,
+    )
+    return subscription_from_row(row) if row else None
+
+
+async def read_allocations(connection: Connection, organization: str, named: Sequence[str]) -> dict[str, Allocation]:
+    rows = await connection.fetch(
+        """
+        SELECT organization, allocation, offering, state, units, credits, suspended_credits, price_version, priority,
+               labels, enabled_revision, changed_revision, create_time, update_time
+        FROM allocation WHERE organization = $1 AND allocation = ANY ($2::text[])
+        """,
+        organization,
+        named,
+    )
+    return {row["allocation"]: allocation_from_row(row) for row in rows}
+
+
+async def read_suspended_allocations(connection: Connection, organization: str) -> dict[str, Allocation]:
+    rows = await connection.fetch(
+        """
+        SELECT organization, allocation, offering, state, units, credits, suspended_credits, price_version, priority,
+               labels, enabled_revision, changed_revision, create_time, update_time
+        FROM allocation WHERE organization = $1 AND state = 'SUSPENDED'
+        """,
+        organization,
+    )
+    return {row["allocation"]: allocation_from_row(row) for row in rows}
+
+
+async def read_holding_allocations(connection: Connection, organization: str) -> dict[str, Allocation]:
+    rows = await connection.fetch(
+        """
+        SELECT organization, allocation, offering, state, units, credits, suspended_credits, price_version, priority,
+               labels, enabled_revision, changed_revision, create_time, update_time
+        FROM allocation WHERE organization = $1 AND credits > 0
+        """,
+        organization,
+    )
+    return {row["allocation"]: allocation_from_row(row) for row in rows}
+
+
+async def read_requests(connection: Connection, organization: str, request_ids: Sequence[str]) -> dict[str, Remembered]:
+    rows = await connection.fetch(
+        """
+        SELECT request_id, meaning, answer FROM request
+        WHERE organization = $1 AND request_id = ANY ($2::text[])
+        """,
+        organization,
+        request_ids,
+    )
+    return {
+        row["request_id"]: Remembered(
+            row["request_id"], row["meaning"], answer_from(organization, json.loads(row["answer"]))
+        )
+        for row in rows
+    }
+
+
+async def read_entry_digest(connection: Connection, organization: str, revision: int) -> bytes | None:
+    digest: bytes | None = await connection.fetchval(
+        "SELECT digest FROM entry WHERE organization = $1 AND revision = $2", organization, revision
+    )
+    return digest
+
+
+def organization_from_row(row: asyncpg.Record) -> Organization:
+    return Organization(
+        organization=row["organization"],
+        display_name=row["display_name"],
+        figures=Figures(
+            valid=row["valid_credits"],
+            grace=row["grace_credits"],
+            allocated=row["allocated_credits"],
+            suspended=row["suspended_credits"],
+            overdraft_limit=row["overdraft_limit"],
+            overdraft_unlimited=row["overdraft_unlimited"],
+        ),
+        revision=row["revision"],
+        digest=row["digest"],
+        settled_time=row["settled_time"],
+        next_transition_time=row["next_transition_time"],
+        threshold_percent=row["threshold_percent"],
+        open_allocations=row["open_allocations"],
+        changed_revision=row["changed_revision"],
+        create_time=row["create_time"],
+        update_time=row["update_time"],
+    )
+
+
+def subscription_from_row(row: Row) -> Subscription:
+    columns = {**row, "state": SubscriptionState(row["state"]), "labels": json.loads(row["labels"])}
+    return Subscription(**columns)
+
+
+def allocation_from_row(row: Row) -> Allocation:
+    columns = {**row, "state": AllocationState(row["state"]), "labels": json.loads(row["labels"])}
+    return Allocation(**columns)

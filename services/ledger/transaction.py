@@ -1,0 +1,227 @@
+"""One organization's transaction: lock, settle if due, read, decide, write, commit.
+
+Nothing here cancels a commit: cancelling one that waits for a standby succeeds with a warning, and a failover then
+loses what was acknowledged.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from services.ledger import store
+from services.ledger.answers import Answer
+from services.ledger.book import Book, NotLoaded, Shelf
+from services.ledger.commands import Call
+from services.ledger.database import AWAY, Connection, Pool
+from services.ledger.decide import decide
+from services.ledger.model import Organization
+from services.ledger.opening import open_book, write_book
+from services.ledger.refusal import Refused
+from services.ledger.settle import settle
+
+log = logging.getLogger(__name__)
+
+POOL_WAIT_SECONDS: Final = 1.0
+
+Verdict = Answer | Refused
+
+Claim = Callable[[], Sequence[Call]]
+"""Asked once the lock is granted: which calls are still to be carried out."""
+
+
+class Busy(Exception):
+    """The organization's lock, or a connection, was not to be had in time. Nothing was changed."""
+
+
+class Away(Exception):
+    """The database cannot be reached. Nothing was changed."""
+
+
+class OrganizationJustCreated(Exception):
+    """Somebody else created it at the same time. Nothing was changed."""
+
+
+class Unconfirmed(Exception):
+    """The connection was lost during the commit: whether it happened is to be looked up."""
+
+    def __init__(self, commit: "Commit") -> None:
+        super().__init__(f"{commit.organization} from revision {commit.first_revision}")
+        self.commit = commit
+
+
+class NotReplicated(Exception):
+    """The commit happened, but the server stopped waiting for its standby: a failover may undo it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """How to find out whether a transaction was committed: by the digest of its first entry."""
+
+    organization: str
+    first_revision: int
+    first_digest: bytes
+    verdicts: list[Verdict]
+
+
+async def carry_out(pool: Pool, organization: str, claim: Claim) -> list[Verdict]:
+    """The verdict of each claimed call, after the commit of all that were accepted. One refusal fails no neighbour.
+
+    What is due is settled and committed first. Raises Busy, Away, Unconfirmed or NotReplicated.
+    """
+    async with ledger_connection(pool) as connection:
+        while (verdicts := await _try_to_carry_out(connection, organization, claim)) is None:
+            await settle_organization(connection, organization)
+        return verdicts
+
+
+@asynccontextmanager
+async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection, with the failures that are nobody's fault as Busy or Away."""
+    try:
+        async with pool.acquire(timeout=POOL_WAIT_SECONDS) as connection:
+            yield connection
+    except (asyncpg.LockNotAvailableError, TimeoutError, OrganizationJustCreated) as error:
+        raise Busy(str(error)) from error
+    except AWAY as error:
+        raise Away(str(error)) from error
+
+
+async def settle_organization(connection: Connection, organization: str, *, skip_if_locked: bool = False) -> bool:
+    """Applies and commits everything that is due; False if there was nothing to do.
+
+    Losing the connection during the commit does no harm: what is due then is still due, or settled.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        lock = store.lock_organization_if_free if skip_if_locked else store.lock_organization
+        state = await lock(connection, organization)
+        now = await _now(connection, state)
+        due = state is not None and is_due(state, now)
+        if state is not None and due:
+            await _settle_and_write(connection, state, now)
+    except BaseException:
+        await _roll_back(transaction)
+        raise
+    await asyncio.shield(transaction.commit())
+    return due
+
+
+async def decide_all(
+    connection: Connection,
+    organization: str,
+    state: Organization | None,
+    calls: Sequence[Call],
+    now: datetime,
+) -> tuple[Book, list[Verdict]]:
+    """Each call's verdict, one after the other, in a book that nobody has written yet."""
+    shelves: frozenset[Shelf] = frozenset()
+    while True:
+        book = Book(None) if state is None else await open_book(connection, state, calls, shelves)
+        try:
+            return book, [_verdict(book, organization, call, now) for call in calls]
+        except NotLoaded as missing:
+            shelves |= {missing.shelf}
+
+
+def is_due(state: Organization, now: datetime) -> bool:
+    return state.next_transition_time is not None and state.next_transition_time <= now
+
+
+async def was_committed(pool: Pool, commit: Commit) -> bool:
+    """Looks under the organization's row lock, so that a commit that is still on its way is waited for."""
+    async with ledger_connection(pool) as connection, connection.transaction():
+        await store.lock_organization(connection, commit.organization)
+        digest = await store.read_entry_digest(connection, commit.organization, commit.first_revision)
+        return digest == commit.first_digest
+
+
+async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> None:
+    shelves: frozenset[Shelf] = frozenset()
+    while True:
+        book = await open_book(connection, state, (), shelves)
+        try:
+            settle(book, now)
+        except NotLoaded as missing:
+            shelves |= {missing.shelf}
+            continue
+        await write_book(connection, book, existed=True, now=now)
+        return
+
+
+async def _try_to_carry_out(connection: Connection, organization: str, claim: Claim) -> list[Verdict] | None:
+    """None: something is due and has to be settled first."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        state = await store.lock_organization(connection, organization)
+        now = await _now(connection, state)
+        if state is not None and is_due(state, now):
+            await transaction.rollback()
+            return None
+        book, verdicts = await decide_all(connection, organization, state, claim(), now)
+        await write_book(connection, book, existed=state is not None, now=now)
+    except asyncpg.UniqueViolationError as error:
+        await _roll_back(transaction)
+        if error.constraint_name == "organization_pkey":  # There was no row to lock yet.
+            raise OrganizationJustCreated(organization) from error
+        raise
+    except BaseException:
+        await _roll_back(transaction)
+        raise
+    await _commit(connection, transaction, organization, book, verdicts)
+    return verdicts
+
+
+def _verdict(book: Book, organization: str, call: Call, now: datetime) -> Verdict:
+    try:
+        return decide(book, organization, call, now)
+    except Refused as refused:
+        return refused
+
+
+async def _now(connection: Connection, state: Organization | None) -> datetime:
+    """Never earlier than the organization's own time, whatever the database's clock does."""
+    now = await store.read_now(connection)
+    return now if state is None else max(now, state.settled_time)
+
+
+async def _commit(
+    connection: Connection,
+    transaction: asyncpg.transaction.Transaction,
+    organization: str,
+    book: Book,
+    verdicts: list[Verdict],
+) -> None:
+    warnings: list[object] = []
+
+    def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        warnings.append(message)
+
+    connection.add_log_listener(listener)
+    try:
+        await asyncio.shield(transaction.commit())
+        await asyncio.sleep(0)  # The listener is called on the loop's next turn.
+    except AWAY as error:
+        if not book.entries:
+            raise Away(str(error)) from error
+        first = book.entries[0]
+        raise Unconfirmed(Commit(organization, first.revision, first.digest, verdicts)) from error
+    finally:
+        connection.remove_log_listener(listener)
+    if warnings:
+        raise NotReplicated(str(warnings[0]))
+
+
+async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
+    """The error that led here is what counts; a connection that is gone has rolled back by itself."""
+    try:
+        await transaction.rollback()
+    except Exception:
+        log.debug("rolling back failed", exc_info=True)
