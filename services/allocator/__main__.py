@@ -24,6 +24,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             await announce_clock(connection)
         server = AllocatorServer(settings, pool)
         await server.start()
+        print(f"serving on {server.address}", flush=True)  # Whoever started us with port 0 reads it here.
         await stop.wait()
         await server.stop()
 

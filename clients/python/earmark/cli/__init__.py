@@ -23,7 +23,7 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
       0  done
       1  interrupted
       2  usage: nothing was sent
-      3  refused by a rule (too few credits, would suspend, exists already, stale etag, ...)
+      3  refused by a rule: too few credits, would suspend, exists already, ...
       4  not found
       5  invalid argument
       6  unavailable, or no answer in time
@@ -46,7 +46,8 @@ def main(ctx: click.Context, /, address: str, as_json: bool, actor: str, timeout
     """Earmark: credits that customers earmark for what they switch on, and get back.
 
     \b
-    Instants are RFC 3339, a date (midnight UTC), `now`, or relative to the server's clock: +30d, -2h.
+    Instants are RFC 3339, a date (midnight UTC), `now`, or relative: +30d, -2h,
+    reckoned by the server's clock.
     Durations are 30d, 12h, 1d12h (w, d, h, m, s).
     """
     if not timeout:

@@ -53,13 +53,13 @@ def rfc_3339(value: datetime) -> str:
 
 
 def relative(value: Timestamp, as_of: Timestamp) -> str:
-    """`in 29 days`, `2 h ago`, seen from the answer's own instant: the server's clock may have been moved."""
+    """`in 29 days`, `2 h ago`, rounded, from the answer's own instant: the server's clock may be moved."""
     seconds = (moment(value) - moment(as_of)).total_seconds()
     distance = abs(seconds)
     if distance < 1:
         return "now"
     size, name = next((size, name) for below, size, name in _STEPS if distance < below)
-    words = f"{int(distance // size):,} {name}"
+    words = f"{round(distance / size):,} {name}"
     return f"in {words}" if seconds > 0 else f"{words} ago"
 
 

@@ -1,0 +1,116 @@
+"""Real servers for every test: one Postgres and one Redis a session, a database of its own for each test."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from earmark import Client
+from services.admin import embedded
+from services.admin.verify import verify
+from services.allocator.server import AllocatorServer
+from services.ledger.clock import advance_clock
+from services.ledger.database import Connection, Pool, connect_pool
+from services.ledger.ledger import Ledger
+from services.ledger.migrate import migrate
+from services.runtime.settings import Settings
+
+TEMPLATE = "earmark_template"
+numbers = itertools.count(1)
+
+Advance = Callable[[timedelta], Awaitable[None]]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[embedded.Server]:
+    """No test pulls the plug of the machine, so nothing need reach the disk."""
+    with embedded.postgres(settings={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[embedded.Server]:
+    with embedded.redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: embedded.Server) -> str:
+    """A migrated database, movable, that every test's own is copied from."""
+    server = await asyncpg.connect(postgres.url)
+    await server.execute(f"CREATE DATABASE {TEMPLATE}")
+    connection = await asyncpg.connect(_url(postgres, TEMPLATE))
+    await migrate(connection, movable_clock=True)
+    await connection.close()
+    await server.close()
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database(postgres: embedded.Server, template: str) -> AsyncIterator[str]:
+    """The URL of a fresh database; afterwards its ledger is derived again from the entries."""
+    name = f"test_{next(numbers)}"
+    server = await asyncpg.connect(postgres.url)
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url(postgres, name)
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await server.close()
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Pool]:
+    pool = await connect_pool(database, name="test", size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def sound(connection: Connection) -> AsyncIterator[None]:
+    """After the test, every figure follows from the entries."""
+    yield
+    report = await verify(connection)
+    assert report.problems == []
+
+
+@pytest.fixture
+async def ledger(pool: Pool, sound: None) -> AsyncIterator[Ledger]:
+    ledger = Ledger(pool)
+    yield ledger
+    await ledger.drained()
+
+
+@pytest.fixture
+def advance(connection: Connection) -> Advance:
+    """Moves time forwards for everybody."""
+
+    async def move(by: timedelta) -> None:
+        await advance_clock(connection, by)
+
+    return move
+
+
+@pytest.fixture
+async def allocator(database: str, pool: Pool, sound: None) -> AsyncIterator[AllocatorServer]:
+    server = AllocatorServer(Settings(database_url=database, listen_address="127.0.0.1:0"), pool)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def client(allocator: AllocatorServer) -> AsyncIterator[Client]:
+    async with Client(allocator.address) as client:
+        yield client
+
+
+def _url(server: embedded.Server, database: str) -> str:
+    return server.url.rpartition("/")[0] + f"/{database}"
