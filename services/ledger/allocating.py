@@ -287,13 +287,14 @@ def _insufficient(book: Book, before: Figures, steps: Sequence[Step], moment: Mo
         "suspended": str(suspended),
         "shortfall": str(shortfall),
     }
+    wait = ""
+    if start:
+        figures["nextStartTime"] = instant_text(start)
+        wait = f", or wait for the subscription that starts at {instant_text(start)}"
     message = (
         f"{required} more credits are required and {before.available} are available (overdraft limit "
         f"{before.overdraft_limit}, {suspended} wanted by suspended allocations); {shortfall} are missing: buy that "
-        "many, disable something"
+        f"many, or disable something{wait}"
     )
-    if start:
-        figures["nextStartTime"] = instant_text(start)
-        message += f", or wait for the subscription that starts at {instant_text(start)}"
     name = book.state.name
     return Refused(Reason.INSUFFICIENT_CREDITS, f"{name}: {message}", figures, name)

@@ -61,6 +61,7 @@ async def change_catalog(
     Raises Refused. A request id that was used with the same meaning gives the first answer again.
     """
     async with connection.transaction():
+        await catalog_store.wait_longer_for_lock(connection)
         await catalog_store.lock_catalog(connection)
         now = await store.read_now(connection)
         remembers = bool(request_id) and not validate_only

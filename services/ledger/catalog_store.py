@@ -10,6 +10,11 @@ from services.ledger.database import Connection
 from services.ledger.price import Offering, Price
 
 
+async def wait_longer_for_lock(connection: Connection) -> None:
+    """Changes of the catalogue are rare, and in one process one after the other."""
+    await connection.execute("SET LOCAL lock_timeout = '5s'")
+
+
 async def lock_catalog(connection: Connection) -> None:
     await connection.execute("SELECT FROM catalog FOR UPDATE")
 

@@ -36,7 +36,11 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             "application_name": name,
             "timezone": "UTC",
             "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
-            "idle_in_transaction_session_timeout": "30s",
+            # A host that vanishes lets go of its locks soon; one that reckons for a while keeps them.
+            "tcp_keepalives_idle": "10",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "idle_in_transaction_session_timeout": "5min",
             # Plans made while a table was empty would stay bad as it fills.
             "plan_cache_mode": "force_generic_plan",
             "jit": "off",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.ledger import names
-from services.ledger.answers import Answer
 from services.ledger.commands import ApplyOperations, Call
 from services.ledger.database import Pool
 from services.ledger.refusal import Reason, Refused
@@ -51,7 +50,8 @@ class Ticket:
     expires_at: float
     """In the loop's time: whoever sent it waits no longer, so it is no longer to be carried out."""
     since: float
-    verdict: asyncio.Future[Answer | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    verdict: asyncio.Future[Verdict | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    """None for one that only settles."""
     taken: bool = False
     """Its transaction has the lock: it may be carried out whether or not anybody still waits."""
 
@@ -190,7 +190,7 @@ class Lane:
     def _refuse(self, batch: Sequence[Ticket], refused: Refused) -> None:
         for ticket in batch:
             if not ticket.verdict.done():
-                ticket.verdict.set_exception(refused)
+                ticket.verdict.set_result(refused)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -206,11 +206,7 @@ def _deliver(claimed: Sequence[Ticket], verdicts: Sequence[Verdict]) -> None:
     remaining = iter(verdicts)
     for ticket in claimed:
         verdict = next(remaining) if ticket.call else None
-        if ticket.verdict.done():
-            continue
-        if isinstance(verdict, Refused):
-            ticket.verdict.set_exception(verdict)
-        else:
+        if not ticket.verdict.done():
             ticket.verdict.set_result(verdict)
 
 

@@ -29,6 +29,8 @@ class Ledger:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._lanes: dict[str, Lane] = {}
+        self._waiting = 0
+        self._catalog_lock = asyncio.Lock()
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
@@ -39,8 +41,7 @@ class Ledger:
 
     async def change_each(self, organization: str, calls: Sequence[Call], seconds: float) -> list[Answer | Refused]:
         """Carries the calls out in order, each with a verdict of its own; within about `seconds`."""
-        tickets = [self._submit(organization, call, seconds) for call in calls]
-        verdicts = [await self._verdict(organization, each) for each in tickets]
+        verdicts = await self._verdicts(organization, calls, seconds)
         return [each for each in verdicts if each is not None]
 
     async def rehearse(self, organization: str, calls: Sequence[Call], seconds: float) -> list[Answer | Refused]:
@@ -64,10 +65,7 @@ class Ledger:
 
     async def settle(self, organization: str, seconds: float) -> None:
         """Has everything that is due applied; returns when it is."""
-        ticket = self._submit(organization, None, seconds)
-        if isinstance(ticket, Refused):
-            raise ticket
-        verdict = await self._verdict(organization, ticket)
+        [verdict] = await self._verdicts(organization, [None], seconds)
         if isinstance(verdict, Refused):
             raise verdict
 
@@ -75,7 +73,7 @@ class Ledger:
         self, command: CatalogCommand, *, request_id: str, validate_only: bool
     ) -> tuple[Offering, datetime]:
         """As `catalog.change_catalog`."""
-        async with self._connection() as connection:
+        async with self._catalog_lock, self._connection() as connection:
             return await change_catalog(connection, command, request_id=request_id, validate_only=validate_only)
 
     @asynccontextmanager
@@ -108,37 +106,42 @@ class Ledger:
                 "the database cannot be reached; nothing was changed, try again in a moment",
             ) from error
 
-    def _submit(self, organization: str, call: Call | None, seconds: float) -> Ticket | Refused:
+    async def _verdicts(
+        self, organization: str, calls: Sequence[Call | None], seconds: float
+    ) -> list[Answer | Refused | None]:
+        """A verdict for each call, None for one that only settles. Whoever is cancelled meanwhile waits no longer."""
         now = asyncio.get_running_loop().time()
-        ticket = Ticket(call, expires_at=now + seconds, since=now)
-        if sum(map(len, self._lanes.values())) >= WAITING_CALLS_MAX:
-            return too_many_waiting(organization, WAITING_CALLS_MAX)
-        lane = self._lanes.get(organization)
-        if lane is None:
-            lane = self._lanes[organization] = Lane(self._pool, organization, self._forget)
+        tickets = [Ticket(call, expires_at=now + seconds, since=now) for call in calls]
+        self._waiting += len(tickets)
         try:
+            for ticket in tickets:
+                self._submit(organization, ticket)
+            return [await self._verdict(organization, ticket) for ticket in tickets]
+        finally:
+            self._waiting -= len(tickets)
+            for ticket in tickets:
+                ticket.verdict.cancel()
+
+    def _submit(self, organization: str, ticket: Ticket) -> None:
+        try:
+            if self._waiting > WAITING_CALLS_MAX:
+                raise too_many_waiting(organization, self._waiting)
+            lane = self._lanes.get(organization)
+            if lane is None:
+                lane = self._lanes[organization] = Lane(self._pool, organization, self._forget)
             lane.submit(ticket)
         except Refused as refused:
-            return refused
-        return ticket
+            ticket.verdict.set_result(refused)
 
     def _forget(self, organization: str) -> None:
         lane = self._lanes.get(organization)
         if lane is not None and not len(lane):
             del self._lanes[organization]
 
-    async def _verdict(self, organization: str, ticket: Ticket | Refused) -> Answer | Refused | None:
-        """None for a ticket that only settles."""
-        if isinstance(ticket, Refused):
-            return ticket
-        loop = asyncio.get_running_loop()
+    async def _verdict(self, organization: str, ticket: Ticket) -> Answer | Refused | None:
         try:
-            async with asyncio.timeout(max(0.0, ticket.expires_at - loop.time())):
+            async with asyncio.timeout(max(0.0, ticket.expires_at - asyncio.get_running_loop().time())):
                 return await asyncio.shield(ticket.verdict)
-        except Refused as refused:
-            return refused
         except TimeoutError:
             reason = Reason.OUTCOME_UNKNOWN if ticket.taken else Reason.LOCK_TIMEOUT
             return unavailable(reason, organization, "the caller's time is up")
-        finally:
-            ticket.verdict.cancel()

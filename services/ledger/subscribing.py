@@ -18,10 +18,12 @@ from services.ledger.refusal import Reason, Refused, invalid_field
 
 def create_subscription(book: Book, command: CreateSubscription, moment: Moment) -> tuple[Subscription, Consequences]:
     subscription = command.subscription or command.made_up_id
-    renewed = _renewed(book, command)
+    renewed = _known(book, command.renews) if command.renews is not None else None
     name = names.subscription_name(book.state.organization, subscription)
     if subscription in book.subscriptions:
         raise Refused(Reason.SUBSCRIPTION_ALREADY_EXISTS, f"{name} exists already; choose another id", {}, name)
+    if renewed is not None:
+        _check_not_renewed(book, renewed)
     now = moment.effective_time
     start = command.start_time
     if start is None and renewed is not None and not renewed.state.over:
@@ -114,20 +116,16 @@ def _replace_subscription(
     return book.subscriptions[new.subscription], consequences
 
 
-def _renewed(book: Book, command: CreateSubscription) -> Subscription | None:
-    """What it renews, which must exist and have no other renewal that is not over."""
-    if command.renews is None:
-        return None
-    renewed = _known(book, command.renews)
-    other = book.renewal_of(command.renews)
+def _check_not_renewed(book: Book, subscription: Subscription) -> None:
+    """At most one renewal of it may be not over."""
+    other = book.renewal_of(subscription.subscription)
     if other is not None:
         raise Refused(
             Reason.RENEWAL_ALREADY_EXISTS,
-            f"{renewed.name} is renewed by {other.name} already; change or cancel that one first",
+            f"{subscription.name} is renewed by {other.name} already; change or cancel that one first",
             {"renewal": other.name},
-            renewed.name,
+            subscription.name,
         )
-    return renewed
 
 
 def _known(book: Book, subscription_id: str) -> Subscription:

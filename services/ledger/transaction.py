@@ -125,7 +125,9 @@ async def decide_all(
     while True:
         book = Book(None) if state is None else await open_book(connection, state, calls, shelves)
         try:
-            return book, [_verdict(book, organization, call, now) for call in calls]
+            if shelves:  # It may be long, and others have calls to answer.
+                return book, await asyncio.to_thread(_verdicts, book, organization, calls, now)
+            return book, _verdicts(book, organization, calls, now)
         except NotLoaded as missing:
             shelves |= {missing.shelf}
 
@@ -147,7 +149,7 @@ async def _settle_and_write(connection: Connection, state: Organization, now: da
     while True:
         book = await open_book(connection, state, (), shelves)
         try:
-            settle(book, now)
+            await asyncio.to_thread(settle, book, now)  # It may be long, and others have calls to answer.
         except NotLoaded as missing:
             shelves |= {missing.shelf}
             continue
@@ -177,6 +179,10 @@ async def _try_to_carry_out(connection: Connection, organization: str, claim: Cl
         raise
     await _commit(connection, transaction, organization, book, verdicts)
     return verdicts
+
+
+def _verdicts(book: Book, organization: str, calls: Sequence[Call], now: datetime) -> list[Verdict]:
+    return [_verdict(book, organization, call, now) for call in calls]
 
 
 def _verdict(book: Book, organization: str, call: Call, now: datetime) -> Verdict:
