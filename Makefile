@@ -94,11 +94,11 @@ test-unit: $(STAMP) ## Run the tests that need no server
 
 .PHONY: demo
 demo: $(STAMP) ## Start everything, tell the story of one organization, stop
-	$(BIN)/earmark-admin demo
+	@exec $(BIN)/earmark-admin demo
 
 .PHONY: up
 up: $(STAMP) ## Start everything and keep it running; ARGS="..." are passed on
-	$(BIN)/earmark-admin up $(ARGS)
+	@exec $(BIN)/earmark-admin up $(ARGS)
 
 .PHONY: requirements
 requirements: ## Pin every package again from requirements/*.in; ARGS=--upgrade for newer ones

@@ -1,5 +1,6 @@
 """`earmark-admin up`: all of Earmark on this machine until Ctrl-C."""
 
+import os
 import signal
 import sys
 import threading
@@ -16,13 +17,15 @@ WATCH_SECONDS = 0.5
 
 def up(data_folder: Path | None, listen_address: str, *, movable_clock: bool) -> int:
     """Serves until SIGINT or SIGTERM; returns the exit status, 1 if a part of it ended by itself."""
-    stop = threading.Event()
+    stop, parent = threading.Event(), os.getppid()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: stop.set())
     with stack(data_folder, listen_address=listen_address, movable_clock=movable_clock) as running:
         click.echo(_greeting(running, data_folder))
         sys.stdout.flush()
         while not stop.wait(WATCH_SECONDS):
+            if "MAKELEVEL" in os.environ and os.getppid() != parent:
+                return 1  # Make was killed, and nobody is left to type Ctrl-C.
             ended = _ended(running.children)
             if ended:
                 click.echo(f"{' '.join(ended.args[-1:])} ended with status {ended.returncode}; stopping", err=True)

@@ -20,31 +20,36 @@ from services.ledger.commands import (
 )
 from services.ledger.database import Connection
 from services.ledger.model import Organization
+from services.ledger.price import Offering
 from services.ledger.schedule import next_transition_time
 
 
 async def open_book(
     connection: Connection,
-    organization: Organization,
+    key: str,
+    state: Organization | None,
     calls: Sequence[Call],
     shelves: frozenset[Shelf],
 ) -> Book:
-    """Reads what the calls need; the organization's row is locked, in an earlier statement, by this transaction."""
-    key = organization.organization
-    allocations = await store.read_allocations(connection, key, _named_allocations(calls)) if calls else {}
+    """Reads what the calls of an organization need; its row, where there is one, was read before, and locked to write.
+
+    Without a row only the catalogue is read: one of the calls may create the organization for the others.
+    """
+    if state is None:
+        return Book(None, offerings=await _offerings(connection, _named_offerings(calls)))
+    named = _named_allocations(calls)
+    allocations = await store.read_allocations(connection, key, named) if named else {}
+    offerings = _named_offerings(calls) | {each.offering for each in allocations.values()}
     if Shelf.SUSPENDED in shelves:
         allocations |= await store.read_suspended_allocations(connection, key)
     if Shelf.HOLDING in shelves:
         allocations |= await store.read_holding_allocations(connection, key)
-    offerings = _named_offerings(calls) | {
-        allocations[name].offering for name in _named_allocations(calls) if name in allocations
-    }
     request_ids = [call.request_id for call in calls if call.request_id]
     return Book(
-        organization,
+        state,
         subscriptions=await store.read_live_subscriptions(connection, key, _named_subscriptions(calls)),
         allocations=allocations,
-        offerings=await catalog_store.read_offerings(connection, sorted(offerings)) if offerings else {},
+        offerings=await _offerings(connection, offerings),
         requests=await store.read_requests(connection, key, request_ids) if request_ids else {},
         shelves=shelves,
     )
@@ -72,6 +77,10 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
         await store_write.upsert_allocations(connection, key, allocations)
     if book.remembered:
         await store_write.insert_requests(connection, key, book.remembered, now)
+
+
+async def _offerings(connection: Connection, named: set[str]) -> dict[str, Offering]:
+    return await catalog_store.read_offerings(connection, sorted(named)) if named else {}
 
 
 def _commands(calls: Iterable[Call]) -> Iterable[Command]:

@@ -42,6 +42,11 @@ async def lock_organization(connection: Connection, organization: str) -> Organi
     return organization_from_row(row) if row else None
 
 
+async def lock_absent_organization(connection: Connection, organization: str) -> None:
+    """FOR UPDATE cannot lock a row that does not exist yet: until the transaction ends this lock stands in for it."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", organization)
+
+
 async def read_organization(connection: Connection, organization: str) -> Organization | None:
     row = await connection.fetchrow(
         """

@@ -43,10 +43,6 @@ class Away(Exception):
     """The database cannot be reached. Nothing was changed."""
 
 
-class OrganizationJustCreated(Exception):
-    """Somebody else created it at the same time. Nothing was changed."""
-
-
 class Unconfirmed(Exception):
     """The connection was lost during the commit: whether it happened is to be looked up."""
 
@@ -86,7 +82,7 @@ async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pool.acquire(timeout=POOL_WAIT_SECONDS) as connection:
             yield connection
-    except (asyncpg.LockNotAvailableError, TimeoutError, OrganizationJustCreated) as error:
+    except (asyncpg.LockNotAvailableError, TimeoutError) as error:
         raise Busy(str(error)) from error
     except AWAY as error:
         raise Away(str(error)) from error
@@ -123,7 +119,7 @@ async def decide_all(
     """Each call's verdict, one after the other, in a book that nobody has written yet."""
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = Book(None) if state is None else await open_book(connection, state, calls, shelves)
+        book = await open_book(connection, organization, state, calls, shelves)
         try:
             if shelves:  # It may be long, and others have calls to answer.
                 return book, await asyncio.to_thread(_verdicts, book, organization, calls, now)
@@ -139,7 +135,7 @@ def is_due(state: Organization, now: datetime) -> bool:
 async def was_committed(pool: Pool, commit: Commit) -> bool:
     """Looks under the organization's row lock, so that a commit that is still on its way is waited for."""
     async with ledger_connection(pool) as connection, connection.transaction():
-        await store.lock_organization(connection, commit.organization)
+        await _lock(connection, commit.organization)
         digest = await store.read_entry_digest(connection, commit.organization, commit.first_revision)
         return digest == commit.first_digest
 
@@ -147,7 +143,7 @@ async def was_committed(pool: Pool, commit: Commit) -> bool:
 async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> None:
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, state, (), shelves)
+        book = await open_book(connection, state.organization, state, (), shelves)
         try:
             await asyncio.to_thread(settle, book, now)  # It may be long, and others have calls to answer.
         except NotLoaded as missing:
@@ -162,18 +158,13 @@ async def _try_to_carry_out(connection: Connection, organization: str, claim: Cl
     transaction = connection.transaction()
     await transaction.start()
     try:
-        state = await store.lock_organization(connection, organization)
+        state = await _lock(connection, organization)
         now = await _now(connection, state)
         if state is not None and is_due(state, now):
             await transaction.rollback()
             return None
         book, verdicts = await decide_all(connection, organization, state, claim(), now)
         await write_book(connection, book, existed=state is not None, now=now)
-    except asyncpg.UniqueViolationError as error:
-        await _roll_back(transaction)
-        if error.constraint_name == "organization_pkey":  # There was no row to lock yet.
-            raise OrganizationJustCreated(organization) from error
-        raise
     except BaseException:
         await _roll_back(transaction)
         raise
@@ -190,6 +181,15 @@ def _verdict(book: Book, organization: str, call: Call, now: datetime) -> Verdic
         return decide(book, organization, call, now)
     except Refused as refused:
         return refused
+
+
+async def _lock(connection: Connection, organization: str) -> Organization | None:
+    """The organization, locked; None if there is none, and then nobody else creates it meanwhile."""
+    state = await store.lock_organization(connection, organization)
+    if state is None:
+        await store.lock_absent_organization(connection, organization)
+        state = await store.lock_organization(connection, organization)
+    return state
 
 
 async def _now(connection: Connection, state: Organization | None) -> datetime:
