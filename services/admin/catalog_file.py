@@ -1,4 +1,4 @@
-"""Loading a catalogue from a CSV file: what is new is created, what differs is changed, nothing is removed."""
+"""Loading a catalogue from a CSV file: what is new is created, what differs may be changed, nothing is removed."""
 
 import csv
 import re
@@ -41,8 +41,11 @@ class Loaded:
     """Created, or changed since it was last loaded."""
 
 
-async def load_catalog(connection: Connection, file: Path) -> Loaded:
-    """All of the file or, with BadCatalog, nothing. Loading it again changes nothing."""
+async def load_catalog(connection: Connection, file: Path, *, only_new: bool = False) -> Loaded:
+    """All of the file or, with BadCatalog, nothing. Loading it again changes nothing.
+
+    With `only_new` what is there already stays as it is, whatever was changed by calls since.
+    """
     with file.open(newline="", encoding="utf-8") as lines:
         rows = read_catalog(lines)
     changed = 0
@@ -50,6 +53,8 @@ async def load_catalog(connection: Connection, file: Path) -> Loaded:
         present = await catalog_store.read_offerings(connection, [row.offering for row in rows])
         for row in rows:
             before = present.get(row.offering)
+            if before and only_new:
+                continue
             command = row if before is None else _update(row)
             after, _ = await change_catalog(connection, command)
             changed += after != before

@@ -10,10 +10,6 @@ from typing import Any
 
 from services.runtime.settings import BadSettings, Settings
 
-EXIT_BAD_START = 2
-"""The settings or the schema do not fit; starting again without a change will not help."""
-
-
 def run(name: str, main: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `main` until it returns; its event is set on SIGTERM or SIGINT. Ends the process on bad settings."""
     try:

@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Raises BadSettings, naming every variable that is malformed or unknown and what would be right."""
+        """Raises BadSettings, naming every variable that is malformed and what would be right."""
         known = {f"EARMARK_{each.name.upper()}": each for each in fields(cls)}
         values: dict[str, Any] = {}
         problems: list[str] = []
