@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.admin import embedded
 from services.admin.catalog_file import SAMPLE_CATALOG, BadCatalog, load_catalog
+from services.admin.demo.run import demo as run_demo
 from services.admin.stack import StackError
 from services.admin.up import up as run_up
 from services.ledger.clock import Clock, ClockNotMovable, advance_clock, read_clock
@@ -72,11 +73,12 @@ def catalog_group() -> None:
 
 @catalog_group.command("load")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=SAMPLE_CATALOG)
-def catalog_load(file: Path) -> None:
+@click.option("--only-new", is_flag=True, help="Leave alone what is there already.")
+def catalog_load(file: Path, only_new: bool) -> None:
     """Create or change the offerings of a CSV FILE; without one, those of the sample catalogue."""
 
     async def work(connection: Connection) -> str:
-        loaded = await load_catalog(connection, file)
+        loaded = await load_catalog(connection, file, only_new=only_new)
         return f"{loaded.offerings} offerings, {loaded.changed} of them new or changed"
 
     click.echo(_with_connection(work))
@@ -122,6 +124,16 @@ def up_command(ephemeral: bool, data: Path, listen: str, movable_clock: bool) ->
     What EARMARK_DATABASE_URL and EARMARK_REDIS_URL name is used instead of starting it.
     """
     sys.exit(run_up(None if ephemeral else data.absolute(), listen, movable_clock=movable_clock))
+
+
+@cli.command("demo")
+def demo_command() -> None:
+    """Tell the story of one organization on real servers, with every figure checked.
+
+    The servers are started for it and gone afterwards. No variable EARMARK_... has a part in it: what
+    EARMARK_DATABASE_URL names is never touched.
+    """
+    sys.exit(run_demo())
 
 
 @cli.command("health")

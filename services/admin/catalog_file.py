@@ -56,8 +56,7 @@ async def load_catalog(connection: Connection, file: Path, *, only_new: bool = F
             if before and only_new:
                 continue
             command = row if before is None else _update(row)
-            after, _ = await change_catalog(connection, command)
-            changed += after != before
+            changed += (await change_catalog(connection, command)).after != before
     return Loaded(len(rows), changed)
 
 

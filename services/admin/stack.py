@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import asyncpg
 
@@ -33,6 +33,7 @@ class Stack:
     offerings: int
     """In the catalogue."""
     children: Sequence[embedded.Child] = field(repr=False)
+    """The allocators, then the workers."""
 
 
 @contextmanager
@@ -44,20 +45,21 @@ def stack(
     workers: int = 1,
     movable_clock: bool = False,
     fsync: bool = True,
+    log: IO[bytes] | None = None,
 ) -> Iterator[Stack]:
     """Starts what EARMARK_DATABASE_URL and EARMARK_REDIS_URL do not name, and stops all of it in the end.
 
-    Without a data folder nothing is kept. Raises StackError, EmbeddedError or SchemaMismatch.
+    Without a data folder nothing is kept. What the children log goes to `log`, or where this process's errors go.
+    Raises StackError, EmbeddedError or SchemaMismatch.
     """
     with ExitStack() as running:
         database_url = os.environ.get(DATABASE_VARIABLE) or _postgres(running, data_folder, fsync)
         redis_url = os.environ.get(REDIS_VARIABLE) or running.enter_context(embedded.redis(data_folder)).url
         offerings = asyncio.run(_prepare(database_url, movable_clock))
         environment = {**os.environ, DATABASE_VARIABLE: database_url}
-        started = [
-            _allocator(running, {**environment, "EARMARK_LISTEN_ADDRESS": listen_address}) for _ in range(allocators)
-        ]
-        sweeping = [_worker(running, environment) for _ in range(workers)]
+        serving = {**environment, "EARMARK_LISTEN_ADDRESS": listen_address}
+        started = [_allocator(running, serving, log) for _ in range(allocators)]
+        sweeping = [_worker(running, environment, log) for _ in range(workers)]
         yield Stack(
             database_url,
             redis_url,
@@ -81,14 +83,14 @@ async def _prepare(database_url: str, movable_clock: bool) -> int:
     try:
         # An existing database keeps what was decided for it.
         await migrate(connection, movable_clock=movable_clock or None)
-        return (await load_catalog(connection, SAMPLE_CATALOG)).offerings
+        return (await load_catalog(connection, SAMPLE_CATALOG, only_new=True)).offerings
     finally:
         await connection.close()
 
 
-def _allocator(running: ExitStack, environment: Mapping[str, str]) -> tuple[embedded.Child, str]:
+def _allocator(running: ExitStack, environment: Mapping[str, str], log: IO[bytes] | None) -> tuple[embedded.Child, str]:
     command = [sys.executable, "-m", "services.allocator"]
-    child = running.enter_context(embedded.child(command, env=environment, stdout=subprocess.PIPE))
+    child = running.enter_context(embedded.child(command, env=environment, stdout=subprocess.PIPE, stderr=log))
     assert child.stdout is not None
     line = child.stdout.readline().decode().strip()
     if not line.startswith("serving on "):
@@ -96,5 +98,6 @@ def _allocator(running: ExitStack, environment: Mapping[str, str]) -> tuple[embe
     return child, line.removeprefix("serving on ")
 
 
-def _worker(running: ExitStack, environment: Mapping[str, str]) -> embedded.Child:
-    return running.enter_context(embedded.child([sys.executable, "-m", "services.expiry"], env=environment))
+def _worker(running: ExitStack, environment: Mapping[str, str], log: IO[bytes] | None) -> embedded.Child:
+    command = [sys.executable, "-m", "services.expiry"]
+    return running.enter_context(embedded.child(command, env=environment, stderr=log))

@@ -30,9 +30,11 @@ class CatalogHandler(CatalogServiceServicer):
             unit=form.text("offering.unit", sent.unit),
             retired=sent.retired,
         )
-        caller(form, context)
+        who = caller(form, context)
         form.check()
-        done = await self._ledger.change_catalog(command, request_id=request_id, validate_only=request.validate_only)
+        done = await self._ledger.change_catalog(
+            command, request_id=request_id, validate_only=request.validate_only, seconds=who.seconds
+        )
         return offering_message(*done)
 
     async def UpdateOffering(self, request: pb.UpdateOfferingRequest, context: Context) -> resources_pb2.Offering:
@@ -50,12 +52,14 @@ class CatalogHandler(CatalogServiceServicer):
             offering=form.offering("offering.name", sent.name),
             price=_terms(form, sent.price) if "price" in fields and sent.HasField("price") else None,
             retired=sent.retired if "retired" in fields else None,
-            etag=sent.etag,
+            etag=form.etag("offering.etag", sent.etag),
             **texts,
         )
-        caller(form, context)
+        who = caller(form, context)
         form.check()
-        done = await self._ledger.change_catalog(command, request_id=request_id, validate_only=request.validate_only)
+        done = await self._ledger.change_catalog(
+            command, request_id=request_id, validate_only=request.validate_only, seconds=who.seconds
+        )
         return offering_message(*done)
 
     async def GetOffering(self, request: pb.GetOfferingRequest, context: Context) -> resources_pb2.Offering:

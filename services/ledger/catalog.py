@@ -9,6 +9,7 @@ from typing import Any
 from services.ledger import catalog_store, names, store
 from services.ledger.allocating import check_etag, limit_exceeded
 from services.ledger.commands import NOT_MEANING, meaning
+from services.ledger.committing import CommitLost, commit, roll_back
 from services.ledger.database import Connection
 from services.ledger.encoding import instant_from, instant_text
 from services.ledger.limits import OFFERINGS_MAX, PRICE_VERSIONS_MAX
@@ -53,36 +54,80 @@ class UpdateOffering:
 CatalogCommand = CreateOffering | UpdateOffering
 
 
+class CatalogUnconfirmed(Exception):
+    """The connection was lost during the commit of a change: whether it happened is to be looked up."""
+
+    def __init__(self, change: "Change") -> None:
+        super().__init__(change.after.offering)
+        self.change = change
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An offering before and after a command, and as of when."""
+
+    before: Offering | None
+    after: Offering
+    as_of: datetime
+
+
 async def change_catalog(
     connection: Connection, command: CatalogCommand, *, request_id: str = "", validate_only: bool = False
-) -> tuple[Offering, datetime]:
-    """Carries the command out in one transaction; returns the offering after it, and as of when.
+) -> Change:
+    """Carries the command out in one transaction.
 
-    Raises Refused. A request id that was used with the same meaning gives the first answer again.
+    A request id that was used with the same meaning gives the first answer again. Raises Refused, CatalogUnconfirmed
+    or NotReplicated.
     """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        change = await _carry_out(connection, command, "" if validate_only else request_id)
+    except BaseException:
+        await roll_back(transaction)
+        raise
+    if validate_only:
+        await transaction.rollback()
+        return change
+    try:
+        await commit(connection, transaction)
+    except CommitLost as lost:
+        raise CatalogUnconfirmed(change) from lost
+    return change
+
+
+async def was_committed(connection: Connection, change: Change) -> bool | None:
+    """Looks under the catalogue's lock, so that a commit on its way is waited for; None if it was changed again."""
     async with connection.transaction():
         await catalog_store.wait_longer_for_lock(connection)
         await catalog_store.lock_catalog(connection)
-        now = await store.read_now(connection)
-        remembers = bool(request_id) and not validate_only
-        if remembers and (used := await catalog_store.read_catalog_request(connection, request_id)):
-            return _replay(used, request_id, command)
-        current = (await catalog_store.read_offerings(connection, [command.offering])).get(command.offering)
-        if isinstance(command, CreateOffering):
-            count = await catalog_store.count_offerings(connection)
-            after = create_offering(current, command, count, now)
-        else:
-            after = update_offering(current, command, now)
-        if validate_only:
-            return after, now
-        if after != current:
-            await catalog_store.upsert_offering(connection, after)
-            new_prices = after.prices[len(current.prices) if current else 0 :]
-            await catalog_store.insert_prices(connection, after.offering, new_prices)
-        if remembers:
-            answer = json.dumps({"as_of": instant_text(now), **_offering_json(after)})
-            await catalog_store.insert_catalog_request(connection, request_id, meaning(command), answer, now)
-        return after, now
+        key = change.after.offering
+        current = (await catalog_store.read_offerings(connection, [key])).get(key)
+    if current == change.after:
+        return True
+    return False if current == change.before else None
+
+
+async def _carry_out(connection: Connection, command: CatalogCommand, request_id: str) -> Change:
+    await catalog_store.wait_longer_for_lock(connection)
+    await catalog_store.lock_catalog(connection)
+    now = await store.read_now(connection)
+    if request_id and (used := await catalog_store.read_catalog_request(connection, request_id)):
+        return _replay(used, request_id, command)
+    before = (await catalog_store.read_offerings(connection, [command.offering])).get(command.offering)
+    if isinstance(command, CreateOffering):
+        count = await catalog_store.count_offerings(connection)
+        after = create_offering(before, command, count, now)
+    else:
+        after = update_offering(before, command, now)
+    if after != before:
+        await catalog_store.upsert_offering(connection, after)
+        new_prices = after.prices[len(before.prices) if before else 0 :]
+        await catalog_store.insert_prices(connection, after.offering, new_prices)
+    if request_id:
+        answer = json.dumps({"as_of": instant_text(now), **_offering_json(after)})
+        await catalog_store.insert_catalog_request(connection, request_id, meaning(command), answer, now)
+    return Change(before, after, now)
 
 
 def create_offering(current: Offering | None, command: CreateOffering, count: int, now: datetime) -> Offering:
@@ -149,7 +194,7 @@ def _price(terms: Terms, version: int, effective_time: datetime) -> Price:
     return Price(version, effective_time, terms.credits_per_block, terms.block_units, terms.max_credits)
 
 
-def _replay(used: tuple[bytes, str], request_id: str, command: CatalogCommand) -> tuple[Offering, datetime]:
+def _replay(used: tuple[bytes, str], request_id: str, command: CatalogCommand) -> Change:
     used_meaning, answer = used
     if used_meaning != meaning(command):
         raise Refused(
@@ -159,7 +204,8 @@ def _replay(used: tuple[bytes, str], request_id: str, command: CatalogCommand) -
             names.offering_name(command.offering),
         )
     value = json.loads(answer)
-    return _offering_from(value), instant_from(value["as_of"])
+    offering = _offering_from(value)
+    return Change(offering, offering, instant_from(value["as_of"]))
 
 
 def _offering_json(offering: Offering) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A field that is None was not sent. Form and bounds have been checked before a co
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
@@ -149,4 +150,6 @@ def _meaning(value: Any) -> Any:
             "method": type(value).__name__,
             **{name: _meaning(each) for name, each in sent.items() if each is not None},
         }
-    return str(value) if hasattr(value, "as_integer_ratio") and not isinstance(value, int) else value
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"  # 10 and 10.0 are one price.
+    return value

@@ -13,13 +13,13 @@ from typing import Final
 
 from services.ledger import names
 from services.ledger.commands import ApplyOperations, Call
+from services.ledger.committing import NotReplicated
 from services.ledger.database import Pool
 from services.ledger.refusal import Reason, Refused
 from services.ledger.transaction import (
     Away,
     Busy,
     Commit,
-    NotReplicated,
     Unconfirmed,
     Verdict,
     carry_out,
@@ -131,7 +131,7 @@ class Lane:
                 pause = min(pause * 2, RETRY_SECONDS_MAX)
             except NotReplicated as error:
                 log.error("%s: committed without its standby: %s", self._organization, error)
-                self._refuse(batch, unavailable(Reason.OUTCOME_UNKNOWN, self._organization, "not replicated"))
+                self._refuse(batch, outcome_unknown(names.organization_name(self._organization)))
                 return
             except Exception:
                 log.exception("%s: a batch of %d failed", self._organization, len(batch))
@@ -219,16 +219,15 @@ def too_many_waiting(organization: str, waiting: int) -> Refused:
     )
 
 
+def outcome_unknown(name: str) -> Refused:
+    """Whether the call about the named resource was carried out could not be found out in time."""
+    text = f"{name}: whether the call was carried out is not known; send it again with the same request id"
+    return Refused(Reason.OUTCOME_UNKNOWN, text, {"outcome": "unknown"}, name)
+
+
 def unavailable(reason: Reason, organization: str, why: str) -> Refused:
-    """A call that was not carried out, or of which it is not known (OUTCOME_UNKNOWN)."""
+    """A call that was not carried out, for a reason of the service's own."""
     name = names.organization_name(organization)
-    if reason is Reason.OUTCOME_UNKNOWN:
-        return Refused(
-            reason,
-            f"{name}: whether the call was carried out is not known; send it again with the same request id",
-            {"outcome": "unknown"},
-            name,
-        )
     text = {
         Reason.LOCK_TIMEOUT: "its lock was not granted in time",
         Reason.DATABASE_UNAVAILABLE: "the database cannot be reached",

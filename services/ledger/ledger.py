@@ -1,6 +1,7 @@
 """The ledger as its users see it: changes go through the organizations' lanes, reads find everything settled."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,15 +10,18 @@ from typing import Final
 
 import asyncpg
 
-from services.ledger import reading, store
+from services.ledger import names, reading, store
 from services.ledger.answers import Answer
-from services.ledger.catalog import CatalogCommand, change_catalog
+from services.ledger.catalog import CatalogCommand, CatalogUnconfirmed, Change, change_catalog, was_committed
 from services.ledger.commands import Call
+from services.ledger.committing import NotReplicated
 from services.ledger.database import AWAY, Connection, Pool
-from services.ledger.lane import Lane, Ticket, too_many_waiting, unavailable
+from services.ledger.lane import RETRY_SECONDS_MAX, Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.price import Offering
 from services.ledger.refusal import Reason, Refused
 from services.ledger.transaction import decide_all, is_due
+
+log = logging.getLogger(__name__)
 
 WAITING_CALLS_MAX: Final = 16_384
 """In all lanes of this process."""
@@ -31,6 +35,7 @@ class Ledger:
         self._lanes: dict[str, Lane] = {}
         self._waiting = 0
         self._catalog_lock = asyncio.Lock()
+        self._catalog_work: set[asyncio.Task[Change]] = set()
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
@@ -70,11 +75,44 @@ class Ledger:
             raise verdict
 
     async def change_catalog(
-        self, command: CatalogCommand, *, request_id: str, validate_only: bool
+        self, command: CatalogCommand, *, request_id: str, validate_only: bool, seconds: float
     ) -> tuple[Offering, datetime]:
-        """As `catalog.change_catalog`."""
-        async with self._catalog_lock, self._connection() as connection:
-            return await change_catalog(connection, command, request_id=request_id, validate_only=validate_only)
+        """The offering after the command, and as of when; within about `seconds`. Raises Refused."""
+        work = asyncio.create_task(self._change_catalog(command, request_id, validate_only))
+        self._catalog_work.add(work)  # It goes on to its end, whoever waits for it.
+        work.add_done_callback(self._catalog_work.discard)
+        try:
+            async with asyncio.timeout(seconds):
+                change = await asyncio.shield(work)
+        except (TimeoutError, NotReplicated) as error:
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise outcome_unknown(names.offering_name(command.offering)) from error
+        return change.after, change.as_of
+
+    async def _change_catalog(self, command: CatalogCommand, request_id: str, validate_only: bool) -> Change:
+        async with self._catalog_lock:
+            while True:
+                try:
+                    async with self._connection() as connection:
+                        return await change_catalog(
+                            connection, command, request_id=request_id, validate_only=validate_only
+                        )
+                except CatalogUnconfirmed as lost:
+                    log.warning("the catalogue: connection lost during commit; looking it up")
+                    happened = await self._look_up(lost.change)
+                    if happened is None:
+                        raise outcome_unknown(names.offering_name(command.offering)) from lost
+                    if happened:
+                        return lost.change
+
+    async def _look_up(self, change: Change) -> bool | None:
+        """For as long as it takes: nothing else may be done to the catalogue here before it is known."""
+        while True:
+            try:
+                async with self._connection() as connection:
+                    return await was_committed(connection, change)
+            except Refused:
+                await asyncio.sleep(RETRY_SECONDS_MAX)
 
     @asynccontextmanager
     async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[reading.Snapshot]:
@@ -143,5 +181,6 @@ class Ledger:
             async with asyncio.timeout(max(0.0, ticket.expires_at - asyncio.get_running_loop().time())):
                 return await asyncio.shield(ticket.verdict)
         except TimeoutError:
-            reason = Reason.OUTCOME_UNKNOWN if ticket.taken else Reason.LOCK_TIMEOUT
-            return unavailable(reason, organization, "the caller's time is up")
+            if ticket.taken and ticket.call:
+                return outcome_unknown(names.organization_name(organization))
+            return unavailable(Reason.LOCK_TIMEOUT, organization, "the caller's time is up")

@@ -145,8 +145,9 @@ class Snapshot:
 
     def _range(self, after: Key | None) -> tuple[str, str, str]:
         """From behind the key up to the end of the snapshot's organization, or of all."""
-        first = after or (self.organization or "", "")
-        return (*first, self.organization or BEYOND_EVERY_ID)
+        if self.organization is not None:  # Whatever organization the key is of, no other one is shown.
+            return self.organization, after[1] if after else "", self.organization
+        return (*(after or ("", "")), BEYOND_EVERY_ID)
 
     def _as_of(self, settled_time: datetime, next_transition_time: datetime | None) -> datetime:
         """Now; where something is due and not settled, the last instant at which the item was brought up to date."""

@@ -1,8 +1,4 @@
-"""One organization's transaction: lock, settle if due, read, decide, write, commit.
-
-Nothing here cancels a commit: cancelling one that waits for a standby succeeds with a warning, and a failover then
-loses what was acknowledged.
-"""
+"""One organization's transaction: lock, settle if due, read, decide, write, commit."""
 
 import asyncio
 import logging
@@ -13,11 +9,13 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from services.ledger import store
 from services.ledger.answers import Answer
 from services.ledger.book import Book, NotLoaded, Shelf
 from services.ledger.commands import Call
+from services.ledger.committing import CommitLost, commit, roll_back
 from services.ledger.database import AWAY, Connection, Pool
 from services.ledger.decide import decide
 from services.ledger.model import Organization
@@ -51,10 +49,6 @@ class Unconfirmed(Exception):
         self.commit = commit
 
 
-class NotReplicated(Exception):
-    """The commit happened, but the server stopped waiting for its standby: a failover may undo it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Commit:
     """How to find out whether a transaction was committed: by the digest of its first entry."""
@@ -78,14 +72,27 @@ async def carry_out(pool: Pool, organization: str, claim: Claim) -> list[Verdict
 
 @asynccontextmanager
 async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection, with the failures that are nobody's fault as Busy or Away."""
+    """A connection, with the failures that are nobody's fault as Busy or Away.
+
+    Whatever fails as it is given back is no failure: by then what was to be done is done, and must not be done again.
+    """
     try:
-        async with pool.acquire(timeout=POOL_WAIT_SECONDS) as connection:
+        connection = await pool.acquire(timeout=POOL_WAIT_SECONDS)
+        try:
             yield connection
+        finally:
+            await _give_back(pool, connection)
     except (asyncpg.LockNotAvailableError, TimeoutError) as error:
         raise Busy(str(error)) from error
     except AWAY as error:
         raise Away(str(error)) from error
+
+
+async def _give_back(pool: Pool, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    try:
+        await pool.release(connection)
+    except Exception:
+        log.debug("giving a connection back failed", exc_info=True)
 
 
 async def settle_organization(connection: Connection, organization: str, *, skip_if_locked: bool = False) -> bool:
@@ -103,7 +110,7 @@ async def settle_organization(connection: Connection, organization: str, *, skip
         if state is not None and due:
             await _settle_and_write(connection, state, now)
     except BaseException:
-        await _roll_back(transaction)
+        await roll_back(transaction)
         raise
     await asyncio.shield(transaction.commit())
     return due
@@ -166,7 +173,7 @@ async def _try_to_carry_out(connection: Connection, organization: str, claim: Cl
         book, verdicts = await decide_all(connection, organization, state, claim(), now)
         await write_book(connection, book, existed=state is not None, now=now)
     except BaseException:
-        await _roll_back(transaction)
+        await roll_back(transaction)
         raise
     await _commit(connection, transaction, organization, book, verdicts)
     return verdicts
@@ -205,29 +212,10 @@ async def _commit(
     book: Book,
     verdicts: list[Verdict],
 ) -> None:
-    warnings: list[object] = []
-
-    def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
-        warnings.append(message)
-
-    connection.add_log_listener(listener)
     try:
-        await asyncio.shield(transaction.commit())
-        await asyncio.sleep(0)  # The listener is called on the loop's next turn.
-    except AWAY as error:
-        if not book.entries:
+        await commit(connection, transaction)
+    except CommitLost as error:
+        if not book.entries:  # Carried out or not, carrying it out again comes to the same.
             raise Away(str(error)) from error
         first = book.entries[0]
         raise Unconfirmed(Commit(organization, first.revision, first.digest, verdicts)) from error
-    finally:
-        connection.remove_log_listener(listener)
-    if warnings:
-        raise NotReplicated(str(warnings[0]))
-
-
-async def _roll_back(transaction: asyncpg.transaction.Transaction) -> None:
-    """The error that led here is what counts; a connection that is gone has rolled back by itself."""
-    try:
-        await transaction.rollback()
-    except Exception:
-        log.debug("rolling back failed", exc_info=True)

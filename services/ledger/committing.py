@@ -1,0 +1,51 @@
+"""Committing, so that what is answered is what happened.
+
+Nothing here cancels a commit: cancelling one that waits for a standby succeeds with a warning, and a failover then
+loses what was acknowledged.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+import asyncpg
+
+from services.ledger.database import AWAY, Connection
+
+log = logging.getLogger(__name__)
+
+
+class CommitLost(Exception):
+    """The connection was lost during the commit: whether it happened is to be looked up."""
+
+
+class NotReplicated(Exception):
+    """The commit happened, but the server stopped waiting for its standby: a failover may undo it."""
+
+
+async def commit(connection: Connection, transaction: asyncpg.transaction.Transaction) -> None:
+    """Returns when the transaction is durable. Raises CommitLost or NotReplicated."""
+    warnings: list[object] = []
+
+    def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        warnings.append(message)
+
+    connection.add_log_listener(listener)
+    try:
+        await asyncio.shield(transaction.commit())
+        await asyncio.sleep(0)  # The listener is called on the loop's next turn.
+    except AWAY as error:
+        raise CommitLost(str(error)) from error
+    finally:
+        with suppress(asyncpg.InterfaceError):  # The pool has taken back a connection that was lost.
+            connection.remove_log_listener(listener)
+    if warnings:
+        raise NotReplicated(str(warnings[0]))
+
+
+async def roll_back(transaction: asyncpg.transaction.Transaction) -> None:
+    """The error that led here is what counts; a connection that is gone has rolled back by itself."""
+    try:
+        await transaction.rollback()
+    except Exception:
+        log.debug("rolling back failed", exc_info=True)
