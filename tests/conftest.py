@@ -1,6 +1,7 @@
 """Real servers for every test: one Postgres and one Redis a session, a database of its own for each test."""
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 
@@ -16,6 +17,11 @@ from services.ledger.database import Connection, Pool, connect_pool
 from services.ledger.ledger import Ledger
 from services.ledger.migrate import migrate
 from services.runtime.settings import Settings
+
+# What the shell says of other servers, and of a way out to the web, is not for these.
+for name in [name for name in os.environ if name.startswith(("PG", "EARMARK_")) and "TEST" not in name]:
+    del os.environ[name]
+os.environ["no_grpc_proxy"] = "127.0.0.1,localhost"  # noqa: SIM112 - the name that gRPC reads
 
 TEMPLATE = "earmark_template"
 numbers = itertools.count(1)

@@ -44,7 +44,6 @@ def stack(
     allocators: int = 1,
     workers: int = 1,
     movable_clock: bool = False,
-    fsync: bool = True,
     log: IO[bytes] | None = None,
 ) -> Iterator[Stack]:
     """Starts what EARMARK_DATABASE_URL and EARMARK_REDIS_URL do not name, and stops all of it in the end.
@@ -53,7 +52,7 @@ def stack(
     Raises StackError, EmbeddedError or SchemaMismatch.
     """
     with ExitStack() as running:
-        database_url = os.environ.get(DATABASE_VARIABLE) or _postgres(running, data_folder, fsync)
+        database_url = os.environ.get(DATABASE_VARIABLE) or running.enter_context(embedded.postgres(data_folder)).url
         redis_url = os.environ.get(REDIS_VARIABLE) or running.enter_context(embedded.redis(data_folder)).url
         offerings = asyncio.run(_prepare(database_url, movable_clock))
         environment = {**os.environ, DATABASE_VARIABLE: database_url}
@@ -67,11 +66,6 @@ def stack(
             offerings=offerings,
             children=[*(child for child, _ in started), *sweeping],
         )
-
-
-def _postgres(running: ExitStack, data_folder: Path | None, fsync: bool) -> str:
-    settings = {} if fsync else {"fsync": "off"}
-    return running.enter_context(embedded.postgres(data_folder, settings=settings)).url
 
 
 async def _prepare(database_url: str, movable_clock: bool) -> int:

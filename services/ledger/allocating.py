@@ -25,7 +25,6 @@ from services.ledger.schedule import next_start_with
 class Step:
     """What one operation did to the figures, as if credits were unbounded."""
 
-    rise: int
     allocated: int
     wanted: int
 
@@ -40,17 +39,16 @@ def operate(book: Book, operations: Sequence[Operation], moment: Moment, *, seve
     results: list[Allocation] = []
     steps: list[Step] = []
     for index, operation in enumerate(operations):
-        allocated = book.state.figures.allocated
         try:
             results.append(_operate_one(book, operation, moment))
         except Refused as own:
             raise own.at_operation(index) if several else own from None
         figures = book.state.figures
-        steps.append(Step(figures.allocated - allocated, figures.allocated, figures.wanted))
+        steps.append(Step(figures.allocated, figures.wanted))
     if before.spendable is not None:
         allowed = max(before.spendable, before.allocated)
         for index, step in enumerate(steps):
-            if step.rise > 0 and step.allocated > allowed:
+            if step.allocated > allowed:  # So it needed more: before the first step it was not above.
                 refused = _insufficient(book, before, steps, moment)
                 raise refused.at_operation(index) if several else refused
     return results

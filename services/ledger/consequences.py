@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.ledger.book import Book, Moment
+from services.ledger.encoding import organization_json
 from services.ledger.limits import THRESHOLD_PERCENTS, THRESHOLD_SLACK_PERCENT
 from services.ledger.model import Allocation, AllocationState, EntryKind, Figures
 
@@ -60,7 +61,8 @@ def judge_threshold(book: Book, moment: Moment) -> None:
     crossed, level = threshold(state.figures, state.threshold_percent)
     book.organization = replace(state, threshold_percent=level)
     if crossed:
-        book.post(EntryKind.THRESHOLD_CROSSED, moment, "", {}, state.figures, detail={"percent": crossed})
+        own = organization_json(state)
+        book.post(EntryKind.THRESHOLD_CROSSED, moment, "", own, state.figures, detail={"percent": crossed})
 
 
 def threshold(figures: Figures, level: int) -> tuple[int, int]:

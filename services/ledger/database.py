@@ -1,9 +1,14 @@
 """Connections to Postgres: how they are made, and which failures mean that it is away."""
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+
+log = logging.getLogger(__name__)
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -20,6 +25,9 @@ AWAY: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """The database, or the way to it, is away: nothing is wrong with the call."""
+
+CANNOT_CONNECT: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What `connect_pool` raises: the database is away, or its URL is wrong."""
 
 LOCK_TIMEOUT_MS: Final = 150
 """One wait for a row lock with a pooled connection in hand; who needs longer waits outside the pool."""
@@ -46,3 +54,19 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             "jit": "off",
         },
     )
+
+
+@asynccontextmanager
+async def pooled(pool: Pool, *, wait_seconds: float) -> AsyncIterator[Connection]:
+    """A connection of the pool; raises TimeoutError if none was to be had in time.
+
+    Whatever fails as it is given back is no failure: by then what was to be done is done, and must not be done again.
+    """
+    connection = await pool.acquire(timeout=wait_seconds)
+    try:
+        yield connection
+    finally:
+        try:
+            await pool.release(connection)
+        except Exception:
+            log.debug("giving a connection back failed", exc_info=True)

@@ -15,7 +15,7 @@ from services.ledger.answers import Answer
 from services.ledger.catalog import CatalogCommand, CatalogUnconfirmed, Change, change_catalog, was_committed
 from services.ledger.commands import Call
 from services.ledger.committing import NotReplicated
-from services.ledger.database import AWAY, Connection, Pool
+from services.ledger.database import AWAY, Connection, Pool, pooled
 from services.ledger.lane import RETRY_SECONDS_MAX, Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.price import Offering
 from services.ledger.refusal import Reason, Refused
@@ -136,7 +136,7 @@ class Ledger:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.acquire(timeout=5.0) as connection:
+            async with pooled(self._pool, wait_seconds=5.0) as connection:
                 yield connection
         except (*AWAY, TimeoutError, asyncpg.LockNotAvailableError) as error:
             raise Refused(

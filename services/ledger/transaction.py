@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Final
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from services.ledger import store
 from services.ledger.answers import Answer
 from services.ledger.book import Book, NotLoaded, Shelf
 from services.ledger.commands import Call
 from services.ledger.committing import CommitLost, commit, roll_back
-from services.ledger.database import AWAY, Connection, Pool
+from services.ledger.database import AWAY, Connection, Pool, pooled
 from services.ledger.decide import decide
 from services.ledger.model import Organization
 from services.ledger.opening import open_book, write_book
@@ -72,27 +71,14 @@ async def carry_out(pool: Pool, organization: str, claim: Claim) -> list[Verdict
 
 @asynccontextmanager
 async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection, with the failures that are nobody's fault as Busy or Away.
-
-    Whatever fails as it is given back is no failure: by then what was to be done is done, and must not be done again.
-    """
+    """As `pooled`, with the failures that are nobody's fault as Busy or Away."""
     try:
-        connection = await pool.acquire(timeout=POOL_WAIT_SECONDS)
-        try:
+        async with pooled(pool, wait_seconds=POOL_WAIT_SECONDS) as connection:
             yield connection
-        finally:
-            await _give_back(pool, connection)
     except (asyncpg.LockNotAvailableError, TimeoutError) as error:
         raise Busy(str(error)) from error
     except AWAY as error:
         raise Away(str(error)) from error
-
-
-async def _give_back(pool: Pool, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
-    try:
-        await pool.release(connection)
-    except Exception:
-        log.debug("giving a connection back failed", exc_info=True)
 
 
 async def settle_organization(connection: Connection, organization: str, *, skip_if_locked: bool = False) -> bool:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from tests.model.words import DAY, DEFAULT_GRACE, MOST, YEAR_2000, YEAR_2200
+from tests.model.words import DAY, DEFAULT_GRACE, MOST, YEAR_2000, YEAR_2201
 
 Operation = Mapping[str, object]
 """One of enable, adjust or disable as plain data: {"op": "enable", "offering": "app", "units": 3, ...}."""
@@ -19,8 +19,8 @@ NUMBERS = {
     "credits": (1, MOST),
     "overdraft_limit": (0, MOST),
     "priority": (-(2**31), 2**31 - 1),
-    "start": (YEAR_2000, YEAR_2200 - 1),
-    "end": (YEAR_2000, YEAR_2200 - 1),
+    "start": (YEAR_2000, YEAR_2201 - 1),
+    "end": (YEAR_2000, YEAR_2201 - 1),
     "grace": (0, 365 * DAY),
 }
 FIELDS = {

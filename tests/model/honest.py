@@ -20,6 +20,7 @@ from tests.model.words import (
     SUSPENDED,
     Catalogue,
     Entry,
+    Malformed,
     Refused,
     Result,
 )
@@ -151,7 +152,7 @@ class HonestOrganization:
         With `allow_partial`: a result or a refusal per operation, each a call of its own.
         """
         if not 1 <= len(operations) <= MOST_OPERATIONS:
-            raise Refused("INVALID_ARGUMENT", {"fields": ["operations"]})
+            raise Malformed("INVALID_ARGUMENT", {"fields": ["operations"]})
         _form(form.faults({"request_id": request_id}))
         if allow_partial:
             _form(["request_id"] if request_id is not None else [])
@@ -390,4 +391,4 @@ class HonestOrganization:
 
 def _form(bad: list[str], index: int | None = None) -> None:
     if bad:
-        raise Refused("INVALID_ARGUMENT", {"fields": bad}, index)
+        raise Malformed("INVALID_ARGUMENT", {"fields": bad}, index)

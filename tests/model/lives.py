@@ -316,7 +316,8 @@ class _Life:
         if name == "credits":
             return dice.choice((old.credits * 2, old.credits + 100, max(1, old.credits // 2), 100, 1000))
         if name == "grace":
-            return dice.choice((0, 1, DAY, 7 * DAY, 8 * DAY, 30 * DAY, max(0, now - old.end + 1)))
+            over = max(0, now - old.end)
+            return dice.choice((0, 1, DAY, 7 * DAY, 8 * DAY, 30 * DAY, over, over + 1))
         if name == "start":
             return dice.choice((now, now - 1, now + 1, now + DAY, old.start + DAY, old.end - 1))
         near = [now, now + 1, now + DAY, now + 7 * DAY, now + 30 * DAY]

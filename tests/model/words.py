@@ -11,7 +11,7 @@ from fractions import Fraction
 
 DAY = 24 * 3600 * 1_000_000
 YEAR_2000 = 946_684_800 * 1_000_000
-YEAR_2200 = 7_258_118_400 * 1_000_000  # the first instant of 2200
+YEAR_2201 = 7_289_654_400 * 1_000_000  # the first instant after the year 2200
 
 MOST = 10**12  # credits of a subscription, an overdraft, an allocation; units; block units
 MOST_ALLOCATED = 2**52
@@ -38,6 +38,10 @@ class Refused(Exception):
         self.reason = reason
         self.figures: dict[str, object] = figures or {}
         self.index = index
+
+
+class Malformed(Refused):
+    """A request that is bad in itself: its form or its bounds."""
 
 
 @dataclass(frozen=True)

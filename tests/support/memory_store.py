@@ -5,6 +5,7 @@ code, and nothing of it needs a database.
 """
 
 import json
+import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Tables:
 def instead_of_sql() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("store", "store_write", "catalog_store"):
-            patch.setattr(opening, name, __import__(__name__, fromlist=["Tables"]))
+            patch.setattr(opening, name, sys.modules[__name__])
         yield
 
 

@@ -11,6 +11,8 @@ from earmark.errors import EarmarkError
 
 ACTOR_METADATA = "earmark-actor"
 TIMEOUT_SECONDS = 10.0
+# Earmark is an internal service: what the environment says of a way out to the web does not lead to it.
+CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
 
 Answer = TypeVar("Answer")
 
@@ -50,12 +52,12 @@ class Connection:
 
     async def __aenter__(self) -> Self:
         if self._tls is None:
-            self._open_channel = grpc.aio.insecure_channel(self._address)
+            self._open_channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(
                 self._tls.root_certificates, self._tls.client_key, self._tls.client_certificate
             )
-            self._open_channel = grpc.aio.secure_channel(self._address, credentials)
+            self._open_channel = grpc.aio.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS)
         return self
 
     async def __aexit__(self, *_: object) -> None:

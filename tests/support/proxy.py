@@ -1,0 +1,214 @@
+"""A relay between a pool and Postgres that can cut, hold or slow a connection at one statement and no other.
+
+It reads what the client sends message by message, so "exactly when COMMIT passes" is exact.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from urllib.parse import urlsplit, urlunsplit
+
+SSL_REQUEST = 80877103
+READY_FOR_QUERY = b"Z"
+
+
+class Fate(Enum):
+    CUT_BEFORE = auto()
+    """Postgres never sees the statement; the client loses its connection."""
+    CUT_AFTER = auto()
+    """Postgres has carried the statement out; the client loses its connection without an answer."""
+    CUT_MEANWHILE = auto()
+    """The client loses its connection at once; Postgres sees the statement when the trap is released."""
+    HOLD_BEFORE = auto()
+    """The statement waits in the relay until the trap is released."""
+    HOLD_AFTER = auto()
+    """Postgres has carried the statement out; its answer waits in the relay until the trap is released."""
+
+
+@dataclass(eq=False)
+class Trap:
+    """Waits for one statement."""
+
+    statement: str
+    fate: Fate
+    for_good: bool
+    """Whether nothing is relayed any more from then on."""
+    sprung: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def release(self) -> None:
+        self.released.set()
+
+
+@dataclass(eq=False)
+class Link:
+    """One client's connection, relayed."""
+
+    client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    server: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    held: Trap | None = None
+    """Springs when Postgres's next answer is complete."""
+
+    def cut(self) -> None:
+        for _, writer in (self.client, self.server):
+            writer.transport.abort()
+
+
+class Proxy:
+    """Relays to `url`; `self.url` is the same database by way of this relay."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._parts = parts
+        self._target = (parts.hostname or "127.0.0.1", parts.port or 5432)
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._links: set[Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._traps: list[Trap] = []
+        self._set: list[Trap] = []
+        self.delay_seconds = 0.0
+        """Before each piece that is relayed, in both directions."""
+        self.seen: list[str] = []
+        """Every statement that Postgres was sent, in order."""
+
+    @property
+    def url(self) -> str:
+        user = f"{self._parts.username}@" if self._parts.username else ""
+        return urlunsplit(self._parts._replace(netloc=f"{user}127.0.0.1:{self._port}"))
+
+    def count(self, statement: str) -> int:
+        return sum(each.startswith(statement) for each in self.seen)
+
+    def at(self, statement: str, fate: Fate, *, for_good: bool = False) -> Trap:
+        """Sets a trap for the next statement that begins so."""
+        trap = Trap(statement, fate, for_good)
+        self._traps.append(trap)
+        self._set.append(trap)
+        return trap
+
+    async def open(self) -> None:
+        """Listens, at the same port as before."""
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def shut(self) -> None:
+        """Cuts every connection and refuses new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for link in list(self._links):
+            link.cut()
+
+    def let_go(self) -> None:
+        """Takes all traps away; nothing is held any more."""
+        self._traps.clear()
+        for trap in self._set:
+            trap.release()
+
+    async def close(self) -> None:
+        self.let_go()
+        self.shut()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = Link((reader, writer), server)
+        self._links.add(link)
+        for direction in (self._to_server(link), self._to_client(link)):
+            task = asyncio.create_task(self._guarded(link, direction))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, link: Link, direction: AsyncIterator[None]) -> None:
+        try:
+            async for _ in direction:
+                await asyncio.sleep(self.delay_seconds)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            link.cut()
+            self._links.discard(link)
+
+    async def _to_server(self, link: Link) -> AsyncIterator[None]:
+        reader, writer = link.client[0], link.server[1]
+        startup = b""
+        while not startup or int.from_bytes(startup[4:8], "big") == SSL_REQUEST:
+            length = await reader.readexactly(4)
+            startup = length + await reader.readexactly(int.from_bytes(length, "big") - 4)
+            writer.write(startup)
+        while True:
+            head = await reader.readexactly(5)
+            message = head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
+            if await self._passes(link, _statement(message)):
+                writer.write(message)
+                await writer.drain()
+            yield
+
+    async def _passes(self, link: Link, statement: str) -> bool:
+        """Springs the trap that waits for this statement, if there is one; False if the statement ends here."""
+        trap = next((each for each in self._traps if statement and statement.startswith(each.statement)), None)
+        if trap is not None:
+            self._traps.remove(trap)
+            if trap.fate is Fate.CUT_BEFORE:
+                self._spring(trap, link)
+                return False
+            if trap.fate in (Fate.HOLD_BEFORE, Fate.CUT_MEANWHILE):
+                self._spring(trap, link)
+                await trap.released.wait()
+            else:
+                link.held = trap
+        if statement:
+            self.seen.append(statement)
+        return True
+
+    def _spring(self, trap: Trap, link: Link) -> None:
+        trap.sprung.set()
+        if trap.fate is Fate.CUT_MEANWHILE:
+            link.client[1].transport.abort()
+        elif trap.fate in (Fate.CUT_BEFORE, Fate.CUT_AFTER):
+            link.cut()
+        if trap.for_good:
+            self.shut()
+
+    async def _to_client(self, link: Link) -> AsyncIterator[None]:
+        reader, writer = link.server[0], link.client[1]
+        while piece := await reader.read(65536):
+            trap = link.held
+            # An answer ends with ReadyForQuery, six bytes: Z, its length, the transaction's state.
+            if trap is not None and piece[-6:-5] == READY_FOR_QUERY:
+                link.held = None
+                self._spring(trap, link)
+                if trap.fate is Fate.CUT_AFTER:
+                    return
+                await trap.released.wait()
+            writer.write(piece)
+            await writer.drain()
+            yield
+
+
+@asynccontextmanager
+async def relayed(url: str) -> AsyncIterator[Proxy]:
+    """A relay that is open at first."""
+    proxy = Proxy(url)
+    await proxy.open()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()
+
+
+def _statement(message: bytes) -> str:
+    """The SQL of a Query or Parse message; empty for all others."""
+    if message[:1] == b"Q":
+        return message[5:-1].decode()
+    if message[:1] == b"P":
+        return message[5:].split(b"\0")[1].decode().strip()
+    return ""
