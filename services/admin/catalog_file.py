@@ -47,9 +47,13 @@ async def load_catalog(connection: Connection, file: Path, *, only_new: bool = F
     With `only_new` what is there already stays as it is, whatever was changed by calls since.
     """
     with file.open(newline="", encoding="utf-8") as lines:
-        rows = read_catalog(lines)
+        try:
+            rows = read_catalog(lines)
+        except UnicodeDecodeError as error:
+            raise BadCatalog(f"the file is not UTF-8: {error}") from error
     changed = 0
     async with connection.transaction():
+        await catalog_store.lock_catalog(connection)
         present = await catalog_store.read_offerings(connection, [row.offering for row in rows])
         for row in rows:
             before = present.get(row.offering)
@@ -63,7 +67,14 @@ async def load_catalog(connection: Connection, file: Path, *, only_new: bool = F
 def read_catalog(lines: Iterable[str]) -> list[CreateOffering]:
     """The offerings of a CSV file with a header. Raises BadCatalog."""
     reader = csv.DictReader(lines)
-    if reader.fieldnames is None or set(reader.fieldnames) != set(COLUMNS):
+    try:
+        return _read_rows(reader)
+    except csv.Error as error:
+        raise BadCatalog(f"line {reader.reader.line_num}: {error}") from error
+
+
+def _read_rows(reader: "csv.DictReader[str]") -> list[CreateOffering]:
+    if sorted(reader.fieldnames or ()) != sorted(COLUMNS):
         raise BadCatalog(f"line 1: the columns must be {', '.join(COLUMNS)}; they are {reader.fieldnames}")
     problems: list[str] = []
     rows: dict[str, CreateOffering] = {}

@@ -76,15 +76,14 @@ class AllocationHandler(AllocationServiceServicer):
         organization, allocation = form.allocation("allocation.name", sent.name)
         request_id = form.request_id("request_id", request.request_id)
         fields = form.mask("update_mask", request.update_mask, sent, ("priority", "labels"))
-        labels = form.labels("allocation.labels", sent.labels)
-        who = caller(form, context)
-        form.check()
         command = UpdateAllocation(
             allocation,
             priority=sent.priority if "priority" in fields else None,
-            labels=labels if "labels" in fields else None,
-            etag=sent.etag,
+            labels=form.labels("allocation.labels", sent.labels) if "labels" in fields else None,
+            etag=form.etag("allocation.etag", sent.etag),
         )
+        who = caller(form, context)
+        form.check()
         answer = await change(self._ledger, organization, command, request_id, request.validate_only, who)
         return pb.UpdateAllocationResponse(allocation=_only(answer), balance=balance_message(answer.balance))
 
@@ -180,10 +179,10 @@ class AllocationHandler(AllocationServiceServicer):
                 verdicts[index] = refused
         carry_out = self._ledger.rehearse if request.validate_only else self._ledger.change_each
         verdicts.update(zip(indexes, await carry_out(organization, calls, who.seconds), strict=True))
-        return pb.ApplyOperationsResponse(
-            results=[_result(verdicts[index]) for index in range(len(verdicts))],
-            balance=await self._balance(organization, who),
-        )
+        results = [verdicts[index] for index in range(len(verdicts))]
+        would_be = [each.balance for each in results if request.validate_only and isinstance(each, Answer)]
+        balance = balance_message(would_be[-1]) if would_be else await self._balance(organization, who)
+        return pb.ApplyOperationsResponse(results=[_result(each) for each in results], balance=balance)
 
     async def _balance(self, organization: str, who: Caller) -> resources_pb2.Balance | None:
         """The figures after a partial call; None if they cannot be read, which undoes nothing."""

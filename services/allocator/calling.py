@@ -54,7 +54,8 @@ def _actor(form: Form, context: Context) -> str:
     authenticated = context.auth_context()
     for key in ("x509_subject_alternative_name", "x509_common_name"):
         for identity in authenticated.get(key, ()):
-            return identity.decode("utf-8", "replace")[: limits.TEXT_CHARACTERS_MAX]
+            text = identity.decode("utf-8", "replace")[: limits.TEXT_CHARACTERS_MAX]
+            return "".join(each if each.isprintable() else "?" for each in text)
     for key, value in context.invocation_metadata() or ():
         if key == ACTOR_KEY and isinstance(value, str):
             return form.text(f"metadata {ACTOR_KEY}", value)

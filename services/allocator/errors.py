@@ -48,25 +48,26 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
 
 
 def status_of(refused: Refused, bytes_max: int = DETAIL_BYTES_MAX) -> status_pb2.Status:
-    """The status, at most `bytes_max` long: of a long list of bad fields the first are given, and the total."""
-    shown = len(refused.violations)
+    """The status, shorter than `bytes_max`: of a long list of bad fields the first are given, and the total; a detail
+    does not repeat a long message."""
+    shown, description = len(refused.violations), refused.message
     while True:
-        status = _status(refused, shown)
-        if status.ByteSize() <= bytes_max or shown == 0:
+        status = _status(refused, shown, description)
+        if status.ByteSize() < bytes_max or not (shown or description):
             return status
-        shown //= 2
+        shown, description = shown // 2, ""
 
 
-def _status(refused: Refused, violations_shown: int) -> status_pb2.Status:
+def _status(refused: Refused, violations_shown: int, description: str) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=refused.reason, domain=DOMAIN, metadata=dict(refused.figures))
     details: list[Message] = [info]
-    standard = _standard_detail(refused, violations_shown)
+    standard = _standard_detail(refused, violations_shown, description)
     if standard is not None:
         details.append(standard)
     return status_pb2.Status(code=CODES[refused.reason].value[0], message=refused.message, details=_packed(details))
 
 
-def _standard_detail(refused: Refused, violations_shown: int) -> Message | None:
+def _standard_detail(refused: Refused, violations_shown: int, description: str) -> Message | None:
     code = CODES[refused.reason]
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return error_details_pb2.BadRequest(
@@ -76,16 +77,16 @@ def _standard_detail(refused: Refused, violations_shown: int) -> Message | None:
             ]
         )
     if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS):
-        kind = refused.reason.value.removesuffix("_NOT_FOUND").removesuffix("_ALREADY_EXISTS").lower()
+        kind = refused.resource.split("/")[-2].removesuffix("s")
         return error_details_pb2.ResourceInfo(
-            resource_type=f"earmark.v1/{kind}", resource_name=refused.resource, description=refused.message
+            resource_type=f"earmark.v1/{kind}", resource_name=refused.resource, description=description
         )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        violation = error_details_pb2.QuotaFailure.Violation(subject=refused.resource, description=refused.message)
+        violation = error_details_pb2.QuotaFailure.Violation(subject=refused.resource, description=description)
         return error_details_pb2.QuotaFailure(violations=[violation])
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         precondition = error_details_pb2.PreconditionFailure.Violation(
-            type=refused.reason, subject=refused.resource, description=refused.message
+            type=refused.reason, subject=refused.resource, description=description
         )
         return error_details_pb2.PreconditionFailure(violations=[precondition])
     if code is grpc.StatusCode.UNAVAILABLE and refused.reason is not Reason.OUTCOME_UNKNOWN:

@@ -100,8 +100,14 @@ class Form:
             self.fail(field, "must be 1 to 128 printable ASCII characters")
         return value
 
+    def etag(self, field: str, value: str) -> str:
+        """Whatever it says, it must be short enough to be shown to whoever sent it."""
+        if value and not PRINTABLE.match(value):
+            self.fail(field, "must be an etag that was read, or empty")
+        return value
+
     def instant(self, field: str, value: Timestamp) -> datetime:
-        """To the microsecond; what is finer is cut off."""
+        """To the microsecond; what is finer is cut off. EPOCH for what is no instant of ours."""
         seconds = value.seconds
         if not 0 <= value.nanos < NANOS:
             self.fail(f"{field}.nanos", f"must be 0 to 999999999, but is {value.nanos}")
@@ -139,7 +145,7 @@ class Form:
             populated = {each.name for each, _ in message.ListFields()}
             return allowed & populated
         for path in sorted(paths - allowed - {"*"}):
-            self.fail(field, f"{_short(path)!r} cannot be set; {', '.join(sorted(allowed))} can")
+            self.fail(field, f"'{_short(path)}' cannot be set; {', '.join(sorted(allowed))} can")
         return allowed if "*" in paths else allowed & paths
 
     def _name(self, field: str, value: str, collections: tuple[str, ...], *, or_all: bool = False) -> list[str]:
@@ -160,11 +166,13 @@ def _has_control_characters(value: str) -> bool:
 
 
 def _short(value: str) -> str:
-    return value if len(value) <= 64 else f"{value[:61]}..."
+    """At most 64 bytes, with what cannot be printed escaped: an error has room for no more."""
+    escaped = repr(value[:65])[1:-1].encode()
+    return escaped.decode() if len(escaped) <= 64 else escaped[:61].decode(errors="ignore") + "..."
 
 
 def _but_is(value: str) -> str:
-    return f", but is {_short(value)!r}" if value else ", but is empty"
+    return f", but is '{_short(value)}'" if value else ", but is empty"
 
 
 def _seconds(instant: datetime) -> int:

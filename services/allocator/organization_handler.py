@@ -54,7 +54,7 @@ class OrganizationHandler(OrganizationServiceServicer):
             overdraft_limit=_overdraft(form, sent) if "overdraft_limit" in fields else None,
             overdraft_unlimited=sent.overdraft_unlimited if "overdraft_unlimited" in fields else None,
             force=request.force,
-            etag=sent.etag,
+            etag=form.etag("organization.etag", sent.etag),
         )
         who = caller(form, context)
         form.check()

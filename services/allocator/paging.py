@@ -38,7 +38,7 @@ def key_from(token: str, question: Message) -> tuple[str, ...] | None:
         asked, *key = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
         if asked != _fingerprint(question) or not key or not all(isinstance(each, str) for each in key):
             raise ValueError
-        if any("\x00" in each for each in key):
+        if any(b"\x00" in each.encode() for each in key):  # Half of a surrogate pair raises.
             raise ValueError
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
         why = "is not one that this list gave out for these very fields; begin again without one"

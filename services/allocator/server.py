@@ -7,7 +7,7 @@ from typing import Final
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from earmark.v1 import (
@@ -15,6 +15,7 @@ from earmark.v1 import (
     allocation_service_pb2_grpc,
     catalog_service_pb2,
     catalog_service_pb2_grpc,
+    error_reason_pb2,  # noqa: F401 - loaded so that reflection can show the reasons too
     organization_service_pb2,
     organization_service_pb2_grpc,
     subscription_service_pb2,
@@ -22,6 +23,7 @@ from earmark.v1 import (
 )
 from services.allocator.allocation_handler import AllocationHandler
 from services.allocator.catalog_handler import CatalogHandler
+from services.allocator.health import Health
 from services.allocator.interceptor import Gate
 from services.allocator.organization_handler import OrganizationHandler
 from services.allocator.subscription_handler import SubscriptionHandler
@@ -53,7 +55,7 @@ class AllocatorServer:
         self._settings = settings
         self._ledger = Ledger(pool)
         self._gate = Gate(settings.calls_max)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(("", *SERVICES))
         pending = settings.calls_max + PENDING_MARGIN
         self._server = aio.server(
             interceptors=[self._gate],
@@ -73,14 +75,12 @@ class AllocatorServer:
         host, _, _ = self._settings.listen_address.rpartition(":")
         port = self._bind()
         await self._server.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self.address = f"{host}:{port}"
         log.info("serving on %s", self.address)
 
     async def stop(self) -> None:
         """Health first says NOT_SERVING; calls under way finish, new ones are told to go elsewhere."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         self._gate.close()
         await self._server.stop(self._settings.shutdown_seconds)
         try:

@@ -8,7 +8,7 @@ from earmark.v1 import resources_pb2
 from earmark.v1 import subscription_service_pb2 as pb
 from earmark.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
 from services.allocator.calling import Context, caller, change
-from services.allocator.form import EVERYTHING, Form
+from services.allocator.form import EPOCH, EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
 from services.allocator.wire import balance_message, consequences_message, subscription_message
 from services.ledger import limits, names
@@ -65,9 +65,9 @@ class SubscriptionHandler(SubscriptionServiceServicer):
         form = Form()
         organization, subscription = form.subscription("name", request.name)
         request_id = form.request_id("request_id", request.request_id)
+        command = CancelSubscription(subscription, request.force, form.etag("etag", request.etag))
         who = caller(form, context)
         form.check()
-        command = CancelSubscription(subscription, request.force, request.etag)
         answer = await change(self._ledger, organization, command, request_id, request.validate_only, who)
         parts = _parts(answer)
         return pb.CancelSubscriptionResponse(
@@ -191,14 +191,14 @@ def _amendment(form: Form, request: pb.UpdateSubscriptionRequest) -> tuple[str, 
         else None,
         labels=form.labels("subscription.labels", sent.labels) if "labels" in fields else None,
         force=request.force,
-        etag=sent.etag,
+        etag=form.etag("subscription.etag", sent.etag),
     )
     return organization, command
 
 
 def _check_order(form: Form, start: datetime | None, end: datetime | None) -> None:
     """Where both were sent; against what is stored, the ledger checks."""
-    if start and end and start >= end and not form.violations:
+    if start and end and EPOCH not in (start, end) and start >= end:
         form.fail("subscription.end_time", "must be after subscription.start_time: the term would be empty")
 
 

@@ -11,7 +11,7 @@ from earmark.v1 import resources_pb2 as pb
 from services.allocator.form import EPOCH
 from services.ledger import names
 from services.ledger.answers import AllocationNames, Balance, Consequences
-from services.ledger.model import Allocation, Organization, OrganizationFields, Subscription
+from services.ledger.model import Allocation, AllocationState, Organization, OrganizationFields, Subscription
 from services.ledger.price import Offering, Price
 
 MICROSECOND = timedelta(microseconds=1)
@@ -95,7 +95,7 @@ def allocation_message(allocation: Allocation, as_of: datetime) -> pb.Allocation
         units=allocation.units,
         credits=allocation.credits,
         suspended_credits=allocation.suspended_credits,
-        price_version=allocation.price_version,
+        price_version=0 if allocation.state is AllocationState.DISABLED else allocation.price_version,
         priority=allocation.priority,
         labels=allocation.labels,
         enabled_revision=allocation.enabled_revision,

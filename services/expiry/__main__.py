@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from services.expiry.sweep import Sweeper
 from services.ledger.clock import announce_clock
-from services.ledger.database import connect_pool
+from services.ledger.database import CANNOT_CONNECT, connect_pool
 from services.ledger.migrate import SchemaMismatch, check_schema
 from services.ledger.transaction import Away, Busy
 from services.runtime.process import run
@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
-    pool = await connect_pool(settings.database_url, name=NAME, size=settings.expiry_connections)
+    try:
+        pool = await connect_pool(settings.database_url, name=NAME, size=settings.expiry_connections)
+    except CANNOT_CONNECT as error:
+        sys.exit(f"{NAME}: the database of EARMARK_DATABASE_URL cannot be reached: {error}")
     async with pool:
         async with pool.acquire() as connection:
             try:
@@ -43,6 +46,8 @@ async def _sweep_until(stop: asyncio.Event, sweeper: Sweeper, interval_seconds: 
             full = (await sweeper.run_once()).full
         except (Busy, Away) as error:
             log.warning("the database cannot be reached: %s", error)
+        except Exception:  # Whatever it is, what is due stays due and is tried again.
+            log.exception("a sweep failed")
         if not full:
             try:
                 async with asyncio.timeout(interval_seconds):

@@ -41,17 +41,22 @@ class Sweeper:
         self._request_id_lifetime = request_id_lifetime
         self._connections = connections
         self._resting: dict[str, tuple[float, float]] = {}
+        self._passed_over: set[str] = set()
 
     async def run_once(self) -> Swept:
         """Settles up to 500 organizations and removes up to 5,000 request ids of each table; raises Busy or Away."""
         async with ledger_connection(self._pool) as connection:
-            organizations = await due.due_organizations(connection, self._at_rest(), ORGANIZATIONS_PER_BATCH)
+            excluded = [*self._at_rest(), *self._passed_over]
+            organizations = await due.due_organizations(connection, excluded, ORGANIZATIONS_PER_BATCH)
         settled = await self._settle_all(organizations)
+        more = len(organizations) == ORGANIZATIONS_PER_BATCH
+        if not more:
+            self._passed_over.clear()  # The next sweep looks at them again.
         async with ledger_connection(self._pool) as connection:
             before = await due.now_minus(connection, self._request_id_lifetime)
             removed = await due.remove_requests(connection, before, REQUESTS_PER_BATCH)
             of_catalog = await due.remove_catalog_requests(connection, before, REQUESTS_PER_BATCH)
-        full = len(organizations) == ORGANIZATIONS_PER_BATCH or REQUESTS_PER_BATCH in (removed, of_catalog)
+        full = more or REQUESTS_PER_BATCH in (removed, of_catalog)
         return Swept(settled, removed + of_catalog, full)
 
     async def _settle_all(self, organizations: Sequence[str]) -> int:
@@ -60,16 +65,18 @@ class Sweeper:
         async def work() -> int:
             return sum([await self._settle(each) for each in remaining])
 
-        return sum(await asyncio.gather(*(work() for _ in range(self._connections))))
+        async with asyncio.TaskGroup() as group:
+            works = [group.create_task(work()) for _ in range(self._connections)]
+        return sum(each.result() for each in works)
 
     async def _settle(self, organization: str) -> bool:
         try:
             async with ledger_connection(self._pool) as connection:
                 done = await settle_organization(connection, organization, skip_if_locked=True)
-        except Busy:
+        except (Busy, Away) as error:
+            log.warning("%s: not settled now: %s", organization, error)
+            self._passed_over.add(organization)
             return False
-        except Away:
-            raise
         except Exception:
             _, pause = self._resting.get(organization, (0.0, FAILURE_PAUSE_SECONDS / 2))
             pause = min(pause * 2, FAILURE_PAUSE_SECONDS_MAX)
@@ -77,6 +84,8 @@ class Sweeper:
             log.exception("%s: settling failed; leaving it alone for %s s", organization, pause)
             return False
         self._resting.pop(organization, None)
+        if not done:  # Somebody else has it, or had it.
+            self._passed_over.add(organization)
         return done
 
     def _at_rest(self) -> list[str]:

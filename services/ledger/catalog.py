@@ -139,6 +139,7 @@ def create_offering(current: Offering | None, command: CreateOffering, count: in
         raise invalid_field(
             "offering.price.effective_time",
             "the first price takes effect at once, so leave it out; later prices have one",
+            {},
         )
     if count >= OFFERINGS_MAX:
         raise limit_exceeded("offerings", count + 1, OFFERINGS_MAX, name)
@@ -181,6 +182,7 @@ def _with_price(current: Offering, terms: Terms, now: datetime, name: str) -> Of
             "offering.price.effective_time",
             f"{instant_text(effective)} is in the past, and it is {instant_text(now)}; leave it out for a price from "
             "now on",
+            {"effectiveTime": instant_text(effective), "now": instant_text(now)},
         )
     new = _price(terms, len(current.prices) + 1, effective)
     if current.price_at(effective).same_terms(new):

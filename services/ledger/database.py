@@ -17,17 +17,20 @@ AWAY: Final = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""The database, or the way to it, is away: nothing is wrong with the call."""
+"""The database, or the way to it, is away, or it has troubles of its own: nothing is wrong with the call."""
 
 CANNOT_CONNECT: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What `connect_pool` raises: the database is away, or its URL is wrong."""
+
+RELEASE_SECONDS: Final = 1.0
+"""A connection that cannot be given back in time is closed."""
 
 LOCK_TIMEOUT_MS: Final = 150
 """One wait for a row lock with a pooled connection in hand; who needs longer waits outside the pool."""
@@ -40,6 +43,7 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
         min_size=1,
         max_size=size,
         command_timeout=None,
+        reset=_nothing_to_reset,
         server_settings={
             "application_name": name,
             "timezone": "UTC",
@@ -48,12 +52,16 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             "tcp_keepalives_idle": "10",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
-            "idle_in_transaction_session_timeout": "5min",
+            "idle_in_transaction_session_timeout": "1min",
             # Plans made while a table was empty would stay bad as it fills.
             "plan_cache_mode": "force_generic_plan",
             "jit": "off",
         },
     )
+
+
+async def _nothing_to_reset(_: Connection) -> None:
+    """No transaction of ours leaves anything in its session, so giving a connection back costs no round trip."""
 
 
 @asynccontextmanager
@@ -67,6 +75,6 @@ async def pooled(pool: Pool, *, wait_seconds: float) -> AsyncIterator[Connection
         yield connection
     finally:
         try:
-            await pool.release(connection)
+            await pool.release(connection, timeout=RELEASE_SECONDS)
         except Exception:
             log.debug("giving a connection back failed", exc_info=True)

@@ -29,8 +29,11 @@ async def remove_requests(connection: Connection, before: datetime, limit: int) 
     """Forgets up to `limit` request ids that were used before an instant; returns how many. Locks no organization."""
     done = await connection.execute(
         """
-        DELETE FROM request WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM request WHERE recorded_time < $1 ORDER BY recorded_time LIMIT $2 FOR UPDATE SKIP LOCKED))
+        WITH old AS (
+            SELECT organization, request_id FROM request WHERE recorded_time < $1
+            ORDER BY recorded_time LIMIT $2 FOR UPDATE SKIP LOCKED)
+        DELETE FROM request USING old
+        WHERE request.organization = old.organization AND request.request_id = old.request_id
         """,
         before,
         limit,
@@ -42,8 +45,9 @@ async def remove_catalog_requests(connection: Connection, before: datetime, limi
     """As `remove_requests`, for those of the catalogue."""
     done = await connection.execute(
         """
-        DELETE FROM catalog_request WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM catalog_request WHERE recorded_time < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+        WITH old AS (
+            SELECT request_id FROM catalog_request WHERE recorded_time < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+        DELETE FROM catalog_request USING old WHERE catalog_request.request_id = old.request_id
         """,
         before,
         limit,

@@ -1,27 +1,22 @@
 """The ledger as its users see it: changes go through the organizations' lanes, reads find everything settled."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-import asyncpg
-
 from services.ledger import names, reading, store
 from services.ledger.answers import Answer
-from services.ledger.catalog import CatalogCommand, CatalogUnconfirmed, Change, change_catalog, was_committed
+from services.ledger.catalog import CatalogCommand
+from services.ledger.catalog_lane import CatalogLane
 from services.ledger.commands import Call
-from services.ledger.committing import NotReplicated
 from services.ledger.database import AWAY, Connection, Pool, pooled
-from services.ledger.lane import RETRY_SECONDS_MAX, Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
+from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.price import Offering
 from services.ledger.refusal import Reason, Refused
 from services.ledger.transaction import decide_all, is_due
-
-log = logging.getLogger(__name__)
 
 WAITING_CALLS_MAX: Final = 16_384
 """In all lanes of this process."""
@@ -34,8 +29,7 @@ class Ledger:
         self._pool = pool
         self._lanes: dict[str, Lane] = {}
         self._waiting = 0
-        self._catalog_lock = asyncio.Lock()
-        self._catalog_work: set[asyncio.Task[Change]] = set()
+        self._catalog = CatalogLane(pool)
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
@@ -56,10 +50,7 @@ class Ledger:
         """
         rehearsed = [replace(call, request_id="") for call in calls]
         while True:
-            async with (
-                self._connection() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            async with self._reading(seconds) as connection:
                 state = await store.read_organization(connection, organization)
                 now = await store.read_now(connection)
                 if state is None or not is_due(state, now):
@@ -78,41 +69,7 @@ class Ledger:
         self, command: CatalogCommand, *, request_id: str, validate_only: bool, seconds: float
     ) -> tuple[Offering, datetime]:
         """The offering after the command, and as of when; within about `seconds`. Raises Refused."""
-        work = asyncio.create_task(self._change_catalog(command, request_id, validate_only))
-        self._catalog_work.add(work)  # It goes on to its end, whoever waits for it.
-        work.add_done_callback(self._catalog_work.discard)
-        try:
-            async with asyncio.timeout(seconds):
-                change = await asyncio.shield(work)
-        except (TimeoutError, NotReplicated) as error:
-            work.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise outcome_unknown(names.offering_name(command.offering)) from error
-        return change.after, change.as_of
-
-    async def _change_catalog(self, command: CatalogCommand, request_id: str, validate_only: bool) -> Change:
-        async with self._catalog_lock:
-            while True:
-                try:
-                    async with self._connection() as connection:
-                        return await change_catalog(
-                            connection, command, request_id=request_id, validate_only=validate_only
-                        )
-                except CatalogUnconfirmed as lost:
-                    log.warning("the catalogue: connection lost during commit; looking it up")
-                    happened = await self._look_up(lost.change)
-                    if happened is None:
-                        raise outcome_unknown(names.offering_name(command.offering)) from lost
-                    if happened:
-                        return lost.change
-
-    async def _look_up(self, change: Change) -> bool | None:
-        """For as long as it takes: nothing else may be done to the catalogue here before it is known."""
-        while True:
-            try:
-                async with self._connection() as connection:
-                    return await was_committed(connection, change)
-            except Refused:
-                await asyncio.sleep(RETRY_SECONDS_MAX)
+        return await self._catalog.change(command, request_id=request_id, validate_only=validate_only, seconds=seconds)
 
     @asynccontextmanager
     async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[reading.Snapshot]:
@@ -121,28 +78,32 @@ class Ledger:
         Raises Refused with ORGANIZATION_NOT_FOUND.
         """
         if organization is not None:
-            async with self._connection() as connection:
+            async with self._reading(seconds) as connection:
                 due = await reading.is_due(connection, organization)
             if due:
                 await self.settle(organization, seconds)
-        async with self._connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        async with self._reading(seconds) as connection:
             yield await reading.open_snapshot(connection, organization)
 
     async def drained(self) -> None:
-        """Returns when no call is waiting or under way."""
+        """Returns when no change is waiting or under way."""
         while self._lanes:
             await asyncio.gather(*(lane.drained() for lane in list(self._lanes.values())))
+        await self._catalog.drained()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _reading(self, seconds: float) -> AsyncIterator[Connection]:
+        """One snapshot for all statements of the block, which is given up after so many seconds."""
         try:
-            async with pooled(self._pool, wait_seconds=5.0) as connection:
+            async with (
+                asyncio.timeout(seconds),
+                pooled(self._pool, wait_seconds=seconds) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
                 yield connection
-        except (*AWAY, TimeoutError, asyncpg.LockNotAvailableError) as error:
-            raise Refused(
-                Reason.DATABASE_UNAVAILABLE,
-                "the database cannot be reached; nothing was changed, try again in a moment",
-            ) from error
+        except (*AWAY, TimeoutError) as error:
+            text = "the database cannot be reached, or did not answer in time; try again in a moment"
+            raise Refused(Reason.DATABASE_UNAVAILABLE, text) from error
 
     async def _verdicts(
         self, organization: str, calls: Sequence[Call | None], seconds: float

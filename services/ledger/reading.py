@@ -10,6 +10,7 @@ import asyncpg
 
 from services.ledger import catalog_store, names, store
 from services.ledger.database import Connection
+from services.ledger.encoding import MICROSECOND
 from services.ledger.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
 from services.ledger.price import Offering
 from services.ledger.refusal import Reason, Refused
@@ -150,9 +151,10 @@ class Snapshot:
         return (*(after or ("", "")), BEYOND_EVERY_ID)
 
     def _as_of(self, settled_time: datetime, next_transition_time: datetime | None) -> datetime:
-        """Now; where something is due and not settled, the last instant at which the item was brought up to date."""
-        due = next_transition_time is not None and next_transition_time <= self.now
-        return settled_time if due else max(self.now, settled_time)
+        """Now; where something is due and not settled, the last instant before it came due."""
+        if next_transition_time is not None and next_transition_time <= self.now:
+            return next_transition_time - MICROSECOND
+        return max(self.now, settled_time)
 
 
 def _own_columns(row: asyncpg.Record) -> dict[str, Any]:

@@ -72,9 +72,10 @@ class Refused(Exception):
         )
 
 
-def invalid_field(field_path: str, description: str) -> Refused:
-    """A single bad field."""
-    return invalid_fields((FieldViolation(field_path, description),))
+def invalid_field(field_path: str, description: str, figures: Mapping[str, str]) -> Refused:
+    """A single bad field, judged against the clock or what is stored, with the figures of its description."""
+    refused = invalid_fields((FieldViolation(field_path, description),))
+    return replace(refused, figures={**refused.figures, **figures})
 
 
 def invalid_fields(violations: tuple[FieldViolation, ...]) -> Refused:

@@ -82,6 +82,7 @@ def update_subscription(book: Book, command: UpdateSubscription, moment: Moment)
             "subscription.grace_period",
             f"the grace period would have ended at {instant_text(changed.grace_end_time)}, and it is "
             f"{instant_text(now)}: choose a longer one",
+            {"graceEndTime": instant_text(changed.grace_end_time), "now": instant_text(now)},
         )
     return _replace_subscription(
         book, EntryKind.SUBSCRIPTION_AMENDED, _in_its_state(changed, now), moment, command.force
@@ -164,6 +165,7 @@ def _check_end(subscription: Subscription, now: datetime) -> None:
             "subscription.end_time",
             f"{instant_text(subscription.end_time)} is not after now, which is {instant_text(now)}; to end a "
             "subscription at once, cancel it",
+            {"endTime": instant_text(subscription.end_time), "now": instant_text(now)},
         )
 
 
@@ -172,6 +174,7 @@ def _empty_term(field: str, subscription: Subscription) -> Refused:
         f"subscription.{field}",
         f"the term would be empty: it would start at {instant_text(subscription.start_time)} and end at "
         f"{instant_text(subscription.end_time)}, and its end must be after its start",
+        {"startTime": instant_text(subscription.start_time), "endTime": instant_text(subscription.end_time)},
     )
 
 

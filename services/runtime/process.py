@@ -10,6 +10,7 @@ from typing import Any
 
 from services.runtime.settings import BadSettings, Settings
 
+
 def run(name: str, main: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs `main` until it returns; its event is set on SIGTERM or SIGINT. Ends the process on bad settings."""
     try:

@@ -59,7 +59,11 @@ class Settings:
         return settings
 
     def _out_of_bounds(self) -> list[str]:
+        port = self.listen_address.rpartition(":")[2]
         checks = {
+            "EARMARK_LISTEN_ADDRESS must be host:port, the port 0 to 65535": ":" in self.listen_address
+            and port.isdecimal()
+            and int(port) <= 65_535,
             "EARMARK_DATABASE_CONNECTIONS must be 1 to 1000": 1 <= self.database_connections <= 1000,
             "EARMARK_CALLS_MAX must be 1 to 1000000": 1 <= self.calls_max <= 1_000_000,
             "EARMARK_SHUTDOWN_SECONDS must be 0 to 3600": 0 <= self.shutdown_seconds <= 3600,

@@ -23,7 +23,7 @@ class Site:
 
 @cache
 def sites(folder: Path = ROOT / "services") -> tuple[Site, ...]:
-    """Every call of Refused(...). Raises ValueError for one that cannot be understood from the source alone."""
+    """Every call of Refused(...) or invalid_field(...). Raises ValueError for one that cannot be understood from the source alone."""
     found: list[Site] = []
     for file in sorted(folder.rglob("*.py")):
         tree = ast.parse(file.read_text())
@@ -50,7 +50,7 @@ def _is_refusal(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    return name == "Refused"
+    return name in ("Refused", "invalid_field")
 
 
 def _site(file: Path, function: ast.FunctionDef | ast.AsyncFunctionDef, call: ast.Call) -> Site:
@@ -61,6 +61,8 @@ def _site(file: Path, function: ast.FunctionDef | ast.AsyncFunctionDef, call: as
         keys = frozenset() if figures is None else frozenset(_keys(function, figures))
     except ValueError as error:
         raise ValueError(f"{file.name}, {function.name}: {error}; build it as a dict with literal keys") from error
+    if getattr(call.func, "id", "") == "invalid_field":
+        return Site(file.name, function.name, "INVALID_FIELD", keys)
     known = isinstance(reason, ast.Attribute) and isinstance(reason.value, ast.Name) and reason.value.id == "Reason"
     return Site(file.name, function.name, reason.attr if known and isinstance(reason, ast.Attribute) else None, keys)
 

@@ -27,7 +27,7 @@ LINK = re.compile(r"\[`(\w+)`\]\(#(\w+)\)")
 
 AGAIN = {"no", "after a change", "yes", "same request id"}
 
-OF_A_VARIABLE = {Reason.OUTCOME_UNKNOWN, Reason.LOCK_TIMEOUT, Reason.DATABASE_UNAVAILABLE}
+OF_A_VARIABLE = {Reason.LOCK_TIMEOUT, Reason.DATABASE_UNAVAILABLE}
 """The reasons that `unavailable` is called with."""
 
 

@@ -196,7 +196,6 @@ async def test_a_start_brings_back_what_fits(ledger: Ledger, connection: Connect
         "SUBSCRIPTION_STARTED second",
         "ALLOCATION_RESUMED middle",
         "ALLOCATION_RESUMED small",
-        "THRESHOLD_CROSSED",
     ]
 
 
@@ -230,6 +229,7 @@ async def _eventful_life(database: str) -> None:
             ("c", 300, 100, 200, 7),
             ("d", 900, 130, 170, 30),
             ("e", 50, 307, 300, 1),
+            ("f", 300, 400, 100, 10),
         ):
             await do(
                 ledger,

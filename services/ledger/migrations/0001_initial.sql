@@ -18,11 +18,14 @@ BEGIN
     IF NEW.movable <> OLD.movable THEN
         RAISE EXCEPTION 'whether the clock can be moved is decided when the database is created';
     END IF;
+    -- A month or a day is longer here and shorter there; an hour is the same in every time zone.
+    NEW.ahead := make_interval(secs => extract(epoch FROM NEW.ahead)::double precision);
     IF NEW.ahead < OLD.ahead THEN
         RAISE EXCEPTION 'the clock moves forwards only';
     END IF;
     RETURN NEW;
 END $$;
+CREATE TRIGGER clock_is_kept BEFORE TRUNCATE ON clock FOR EACH STATEMENT EXECUTE FUNCTION guard_clock();
 
 -- Read it in a statement of its own after a lock was granted: in the statement that waited it would be old.
 CREATE FUNCTION earmark_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
