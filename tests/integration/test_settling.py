@@ -117,8 +117,8 @@ async def test_lists_over_all_organizations_settle_nothing_and_say_as_of_when(
 ) -> None:
     await make_organization(acme, "idle")
     before = await entries(connection)
-    settled: datetime = await connection.fetchval(
-        "SELECT settled_time FROM organization WHERE organization = $1", "acme"
+    due: datetime = await connection.fetchval(
+        "SELECT next_transition_time FROM organization WHERE organization = $1", "acme"
     )
     await advance(20 * DAY)
     async with acme.snapshot(None, SECONDS) as snapshot:
@@ -128,7 +128,7 @@ async def test_lists_over_all_organizations_settle_nothing_and_say_as_of_when(
     assert allocation.state is AllocationState.ENABLED
     assert subscription.state is SubscriptionState.ACTIVE
     assert state.figures.allocated == 10 * SENSOR_CREDITS
-    assert of_allocation == of_subscription == of_state == settled
+    assert of_allocation == of_subscription == of_state == due - MICROSECOND
     assert of_idle == snapshot.now
     assert await entries(connection) == before
 
