@@ -12,10 +12,10 @@ from earmark import Client
 from services.admin import embedded
 from services.admin.verify import verify
 from services.allocator.server import AllocatorServer
-from services.ledger.clock import advance_clock
-from services.ledger.database import Connection, Pool, connect_pool
 from services.ledger.ledger import Ledger
-from services.ledger.migrate import migrate
+from services.ledger.store.clock import advance_clock
+from services.ledger.store.database import Connection, Pool, connect_pool
+from services.ledger.store.migrate import migrate
 from services.runtime.settings import Settings
 
 # What the shell says of other servers, and of a way out to the web, is not for these.

@@ -19,9 +19,9 @@ from services.admin.catalog_file import SAMPLE_CATALOG, BadCatalog, load_catalog
 from services.admin.demo.run import demo as run_demo
 from services.admin.stack import StackError
 from services.admin.up import up as run_up
-from services.ledger.clock import Clock, ClockNotMovable, advance_clock, read_clock
-from services.ledger.database import Connection
-from services.ledger.migrate import SchemaMismatch, migrate
+from services.ledger.store.clock import Clock, ClockNotMovable, advance_clock, read_clock
+from services.ledger.store.database import Connection
+from services.ledger.store.migrate import SchemaMismatch, migrate
 from services.runtime.settings import BadSettings, Settings
 
 T = TypeVar("T")

@@ -8,10 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
-from services.ledger import catalog_store
-from services.ledger.catalog import CreateOffering, Terms, UpdateOffering, change_catalog
-from services.ledger.database import Connection
-from services.ledger.limits import CREDITS_MAX, PRICE_MAX, UNITS_MAX
+from services.ledger.catalog import change_catalog
+from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
+from services.ledger.rules.limits import CREDITS_MAX, PRICE_MAX, UNITS_MAX
+from services.ledger.store import catalog_tables
+from services.ledger.store.database import Connection
 
 SAMPLE_CATALOG: Final = Path(__file__).parent / "catalog" / "offerings.csv"
 
@@ -53,8 +54,8 @@ async def load_catalog(connection: Connection, file: Path, *, only_new: bool = F
             raise BadCatalog(f"the file is not UTF-8: {error}") from error
     changed = 0
     async with connection.transaction():
-        await catalog_store.lock_catalog(connection)
-        present = await catalog_store.read_offerings(connection, [row.offering for row in rows])
+        await catalog_tables.lock_catalog(connection)
+        present = await catalog_tables.read_offerings(connection, [row.offering for row in rows])
         for row in rows:
             before = present.get(row.offering)
             if before and only_new:

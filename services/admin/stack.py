@@ -14,7 +14,7 @@ import asyncpg
 
 from services.admin import embedded
 from services.admin.catalog_file import SAMPLE_CATALOG, load_catalog
-from services.ledger.migrate import migrate
+from services.ledger.store.migrate import migrate
 
 DATABASE_VARIABLE: Final = "EARMARK_DATABASE_URL"
 REDIS_VARIABLE: Final = "EARMARK_REDIS_URL"

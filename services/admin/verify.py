@@ -8,7 +8,7 @@ from typing import Any
 
 from services.admin.verify_fold import Fold, Row
 from services.admin.verify_rows import compare_allocation, compare_organization, compare_subscription
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 PAGE_ROWS = 1_000
 

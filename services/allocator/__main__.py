@@ -4,9 +4,7 @@ import asyncio
 import sys
 
 from services.allocator.server import AllocatorServer
-from services.ledger.clock import announce_clock
-from services.ledger.database import CANNOT_CONNECT, connect_pool
-from services.ledger.migrate import SchemaMismatch, check_schema
+from services.ledger.starting import CannotStart, open_pool
 from services.runtime.process import run
 from services.runtime.settings import Settings
 
@@ -15,16 +13,10 @@ NAME = "earmark-allocator"
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     try:
-        pool = await connect_pool(settings.database_url, name=NAME, size=settings.database_connections)
-    except CANNOT_CONNECT as error:
-        sys.exit(f"{NAME}: the database of EARMARK_DATABASE_URL cannot be reached: {error}")
+        pool = await open_pool(settings.database_url, name=NAME, size=settings.database_connections)
+    except CannotStart as error:
+        sys.exit(f"{NAME}: {error}")
     async with pool:
-        async with pool.acquire() as connection:
-            try:
-                await check_schema(connection)
-            except SchemaMismatch as error:
-                sys.exit(f"{NAME}: {error}")
-            await announce_clock(connection)
         server = AllocatorServer(settings, pool)
         await _start(server, settings)
         print(f"serving on {server.address}", flush=True)  # Whoever started us with port 0 reads it here.

@@ -10,9 +10,10 @@ from services.allocator.errors import BATCH_DETAIL_BYTES_MAX, status_of
 from services.allocator.form import EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
 from services.allocator.wire import allocation_message, balance_message, labels_of
-from services.ledger import limits, names
-from services.ledger.answers import Answer, Balance
-from services.ledger.commands import (
+from services.ledger.ledger import Ledger
+from services.ledger.rules import limits, names
+from services.ledger.rules.answers import Answer, Balance
+from services.ledger.rules.commands import (
     AdjustAllocation,
     ApplyOperations,
     Call,
@@ -21,9 +22,8 @@ from services.ledger.commands import (
     Operation,
     UpdateAllocation,
 )
-from services.ledger.ledger import Ledger
-from services.ledger.model import AllocationState
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules.model import AllocationState
+from services.ledger.rules.refusal import Reason, Refused
 
 
 class AllocationHandler(AllocationServiceServicer):

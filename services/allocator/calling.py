@@ -6,11 +6,11 @@ from typing import Any, Final
 from grpc import aio
 
 from services.allocator.form import Form
-from services.ledger import limits
-from services.ledger.answers import Answer
-from services.ledger.commands import Call, Command
 from services.ledger.ledger import Ledger
-from services.ledger.refusal import Refused
+from services.ledger.rules import limits
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import Call, Command
+from services.ledger.rules.refusal import Refused
 
 CALL_SECONDS_MAX: Final = 30.0
 """For callers that set no deadline, or a later one."""

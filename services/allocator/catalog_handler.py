@@ -7,10 +7,10 @@ from services.allocator.calling import Context, caller
 from services.allocator.form import Form
 from services.allocator.paging import key_from, page, page_size
 from services.allocator.wire import offering_message
-from services.ledger import limits, names
-from services.ledger.catalog import CreateOffering, Terms, UpdateOffering
 from services.ledger.ledger import Ledger
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import limits, names
+from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
+from services.ledger.rules.refusal import Reason, Refused
 
 SETTABLE = ("display_name", "solution", "unit", "price", "retired")
 

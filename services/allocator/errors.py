@@ -8,7 +8,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules.refusal import Reason, Refused
 
 DOMAIN: Final = "earmark"
 DETAIL_BYTES_MAX: Final = 4_096

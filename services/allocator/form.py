@@ -11,8 +11,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.ledger import limits
-from services.ledger.refusal import FieldViolation, invalid_fields
+from services.ledger.rules import limits
+from services.ledger.rules.refusal import FieldViolation, invalid_fields
 
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}\Z", re.ASCII)
 ID_RULE: Final = "1 to 128 ASCII letters, digits and -._~, beginning with a letter or a digit"

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 
 from services.allocator.errors import status_of
 from services.ledger.lane import internal_error
-from services.ledger.refusal import FieldViolation, Reason, Refused
+from services.ledger.rules.refusal import FieldViolation, Reason, Refused
 
 log = logging.getLogger(__name__)
 

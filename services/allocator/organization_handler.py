@@ -12,10 +12,10 @@ from services.allocator.wire import (
     organization_message,
     organization_state_message,
 )
-from services.ledger import limits
-from services.ledger.answers import Answer
-from services.ledger.commands import CreateOrganization, UpdateOrganization
 from services.ledger.ledger import Ledger
+from services.ledger.rules import limits
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
 
 SETTABLE = ("display_name", "overdraft_limit", "overdraft_unlimited")
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from services.allocator.form import Form
-from services.ledger import limits
-from services.ledger.refusal import FieldViolation, Reason, Refused
+from services.ledger.rules import limits
+from services.ledger.rules.refusal import FieldViolation, Reason, Refused
 
 Item = TypeVar("Item")
 Shown = TypeVar("Shown", bound=Message)

@@ -27,8 +27,8 @@ from services.allocator.health import Health
 from services.allocator.interceptor import Gate
 from services.allocator.organization_handler import OrganizationHandler
 from services.allocator.subscription_handler import SubscriptionHandler
-from services.ledger.database import Pool
 from services.ledger.ledger import Ledger
+from services.ledger.store.database import Pool
 from services.runtime.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from services.allocator.calling import Context, caller, change
 from services.allocator.form import EPOCH, EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
 from services.allocator.wire import balance_message, consequences_message, subscription_message
-from services.ledger import limits, names
-from services.ledger.answers import Answer
-from services.ledger.commands import CancelSubscription, CreateSubscription, UpdateSubscription
 from services.ledger.ledger import Ledger
-from services.ledger.model import SubscriptionState
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import limits, names
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import CancelSubscription, CreateSubscription, UpdateSubscription
+from services.ledger.rules.model import SubscriptionState
+from services.ledger.rules.refusal import Reason, Refused
 
 SETTABLE = ("credits", "start_time", "end_time", "grace_period", "order_reference", "labels")
 

@@ -9,10 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from earmark.v1 import resources_pb2 as pb
 from services.allocator.form import EPOCH
-from services.ledger import names
-from services.ledger.answers import AllocationNames, Balance, Consequences
-from services.ledger.model import Allocation, AllocationState, Organization, OrganizationFields, Subscription
-from services.ledger.price import Offering, Price
+from services.ledger.rules import names
+from services.ledger.rules.answers import AllocationNames, Balance, Consequences
+from services.ledger.rules.model import Allocation, AllocationState, Organization, OrganizationFields, Subscription
+from services.ledger.rules.price import Offering, Price
 
 MICROSECOND = timedelta(microseconds=1)
 

@@ -6,9 +6,7 @@ import sys
 from datetime import timedelta
 
 from services.expiry.sweep import Sweeper
-from services.ledger.clock import announce_clock
-from services.ledger.database import CANNOT_CONNECT, connect_pool
-from services.ledger.migrate import SchemaMismatch, check_schema
+from services.ledger.starting import CannotStart, open_pool
 from services.ledger.transaction import Away, Busy
 from services.runtime.process import run
 from services.runtime.settings import Settings
@@ -20,16 +18,10 @@ log = logging.getLogger(__name__)
 
 async def work(settings: Settings, stop: asyncio.Event) -> None:
     try:
-        pool = await connect_pool(settings.database_url, name=NAME, size=settings.expiry_connections)
-    except CANNOT_CONNECT as error:
-        sys.exit(f"{NAME}: the database of EARMARK_DATABASE_URL cannot be reached: {error}")
+        pool = await open_pool(settings.database_url, name=NAME, size=settings.expiry_connections)
+    except CannotStart as error:
+        sys.exit(f"{NAME}: {error}")
     async with pool:
-        async with pool.acquire() as connection:
-            try:
-                await check_schema(connection)
-            except SchemaMismatch as error:
-                sys.exit(f"{NAME}: {error}")
-            await announce_clock(connection)
         sweeper = Sweeper(
             pool,
             request_id_lifetime=timedelta(hours=settings.request_id_hours),

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.ledger import due
-from services.ledger.database import Pool
+from services.ledger.store import due
+from services.ledger.store.database import Pool
 from services.ledger.transaction import Away, Busy, ledger_connection, settle_organization
 
 log = logging.getLogger(__name__)

@@ -9,13 +9,14 @@ from typing import Final
 
 import asyncpg
 
-from services.ledger import names
-from services.ledger.catalog import CatalogCommand, CatalogUnconfirmed, Change, change_catalog, was_committed
+from services.ledger.catalog import CatalogUnconfirmed, Change, change_catalog, was_committed
 from services.ledger.committing import NotReplicated
-from services.ledger.database import AWAY, Connection, Pool, pooled
 from services.ledger.lane import RETRY_SECONDS_MAX, outcome_unknown
-from services.ledger.price import Offering
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import names
+from services.ledger.rules.cataloguing import CatalogCommand
+from services.ledger.rules.price import Offering
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.database import AWAY, Connection, Pool, pooled
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from services.ledger.database import AWAY, Connection
+from services.ledger.store.database import AWAY, Connection
 
 log = logging.getLogger(__name__)
 

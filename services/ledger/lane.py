@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.ledger import names
-from services.ledger.commands import ApplyOperations, Call
 from services.ledger.committing import NotReplicated
-from services.ledger.database import Pool
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import names
+from services.ledger.rules.commands import ApplyOperations, Call
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.database import Pool
 from services.ledger.transaction import (
     Away,
     Busy,

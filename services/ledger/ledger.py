@@ -7,15 +7,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from services.ledger import names, reading, store
-from services.ledger.answers import Answer
-from services.ledger.catalog import CatalogCommand
 from services.ledger.catalog_lane import CatalogLane
-from services.ledger.commands import Call
-from services.ledger.database import AWAY, Connection, Pool, pooled
 from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
-from services.ledger.price import Offering
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import names
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.cataloguing import CatalogCommand
+from services.ledger.rules.commands import Call
+from services.ledger.rules.price import Offering
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store import reads, snapshots
+from services.ledger.store.database import AWAY, Connection, Pool, pooled
 from services.ledger.transaction import decide_all, is_due
 
 WAITING_CALLS_MAX: Final = 16_384
@@ -51,8 +52,8 @@ class Ledger:
         rehearsed = [replace(call, request_id="") for call in calls]
         while True:
             async with self._reading(seconds) as connection:
-                state = await store.read_organization(connection, organization)
-                now = await store.read_now(connection)
+                state = await reads.read_organization(connection, organization)
+                now = await reads.read_now(connection)
                 if state is None or not is_due(state, now):
                     now = max(now, state.settled_time) if state else now
                     _, verdicts = await decide_all(connection, organization, state, rehearsed, now)
@@ -72,18 +73,18 @@ class Ledger:
         return await self._catalog.change(command, request_id=request_id, validate_only=validate_only, seconds=seconds)
 
     @asynccontextmanager
-    async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[reading.Snapshot]:
+    async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[snapshots.Snapshot]:
         """One consistent view of one organization, settled up to now, or of all (None), where nothing is settled.
 
         Raises Refused with ORGANIZATION_NOT_FOUND.
         """
         if organization is not None:
             async with self._reading(seconds) as connection:
-                due = await reading.is_due(connection, organization)
+                due = await snapshots.is_due(connection, organization)
             if due:
                 await self.settle(organization, seconds)
         async with self._reading(seconds) as connection:
-            yield await reading.open_snapshot(connection, organization)
+            yield await snapshots.open_snapshot(connection, organization)
 
     async def drained(self) -> None:
         """Returns when no change is waiting or under way."""

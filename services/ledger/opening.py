@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from services.ledger import catalog_store, store, store_write
-from services.ledger.book import Book, Shelf
-from services.ledger.commands import (
+from services.ledger.rules.book import Book, Shelf
+from services.ledger.rules.commands import (
     AdjustAllocation,
     ApplyOperations,
     Call,
@@ -18,10 +17,11 @@ from services.ledger.commands import (
     UpdateAllocation,
     UpdateSubscription,
 )
-from services.ledger.database import Connection
-from services.ledger.model import Organization
-from services.ledger.price import Offering
-from services.ledger.schedule import next_transition_time
+from services.ledger.rules.model import Organization
+from services.ledger.rules.price import Offering
+from services.ledger.rules.schedule import next_transition_time
+from services.ledger.store import catalog_tables, reads, writes
+from services.ledger.store.database import Connection
 
 
 async def open_book(
@@ -38,19 +38,19 @@ async def open_book(
     if state is None:
         return Book(None, offerings=await _offerings(connection, _named_offerings(calls)))
     named = _named_allocations(calls)
-    allocations = await store.read_allocations(connection, key, named) if named else {}
+    allocations = await reads.read_allocations(connection, key, named) if named else {}
     offerings = _named_offerings(calls) | {each.offering for each in allocations.values()}
     if Shelf.SUSPENDED in shelves:
-        allocations |= await store.read_suspended_allocations(connection, key)
+        allocations |= await reads.read_suspended_allocations(connection, key)
     if Shelf.HOLDING in shelves:
-        allocations |= await store.read_holding_allocations(connection, key)
+        allocations |= await reads.read_holding_allocations(connection, key)
     request_ids = [call.request_id for call in calls if call.request_id]
     return Book(
         state,
-        subscriptions=await store.read_live_subscriptions(connection, key, _named_subscriptions(calls)),
+        subscriptions=await reads.read_live_subscriptions(connection, key, _named_subscriptions(calls)),
         allocations=allocations,
         offerings=await _offerings(connection, offerings),
-        requests=await store.read_requests(connection, key, request_ids) if request_ids else {},
+        requests=await reads.read_requests(connection, key, request_ids) if request_ids else {},
         shelves=shelves,
     )
 
@@ -65,22 +65,22 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
         following = next_transition_time(book.live_subscriptions(), now)
         state = replace(state, settled_time=now, next_transition_time=following)
         if existed:
-            await store_write.update_organization(connection, state)
+            await writes.update_organization(connection, state)
         else:
-            await store_write.insert_organization(connection, state)
-        await store_write.insert_entries(connection, key, book.entries)
+            await writes.insert_organization(connection, state)
+        await writes.insert_entries(connection, key, book.entries)
     if book.changed_subscriptions:
         changed = [book.subscriptions[each] for each in sorted(book.changed_subscriptions)]
-        await store_write.upsert_subscriptions(connection, key, changed)
+        await writes.upsert_subscriptions(connection, key, changed)
     if book.changed_allocations:
         allocations = [book.allocations[each] for each in sorted(book.changed_allocations)]
-        await store_write.upsert_allocations(connection, key, allocations)
+        await writes.upsert_allocations(connection, key, allocations)
     if book.remembered:
-        await store_write.insert_requests(connection, key, book.remembered, now)
+        await writes.insert_requests(connection, key, book.remembered, now)
 
 
 async def _offerings(connection: Connection, named: set[str]) -> dict[str, Offering]:
-    return await catalog_store.read_offerings(connection, sorted(named)) if named else {}
+    return await catalog_tables.read_offerings(connection, sorted(named)) if named else {}
 
 
 def _commands(calls: Iterable[Call]) -> Iterable[Command]:

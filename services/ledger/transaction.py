@@ -10,17 +10,17 @@ from typing import Final
 
 import asyncpg
 
-from services.ledger import store
-from services.ledger.answers import Answer
-from services.ledger.book import Book, NotLoaded, Shelf
-from services.ledger.commands import Call
 from services.ledger.committing import CommitLost, commit, roll_back
-from services.ledger.database import AWAY, Connection, Pool, pooled
-from services.ledger.decide import decide
-from services.ledger.model import Organization
 from services.ledger.opening import open_book, write_book
-from services.ledger.refusal import Refused
-from services.ledger.settle import settle
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.book import Book, NotLoaded, Shelf
+from services.ledger.rules.commands import Call
+from services.ledger.rules.decide import decide
+from services.ledger.rules.model import Organization
+from services.ledger.rules.refusal import Refused
+from services.ledger.rules.settle import settle
+from services.ledger.store import reads
+from services.ledger.store.database import AWAY, Connection, Pool, pooled
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ async def settle_organization(connection: Connection, organization: str, *, skip
     transaction = connection.transaction()
     await transaction.start()
     try:
-        lock = store.lock_organization_if_free if skip_if_locked else store.lock_organization
+        lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
         state = await lock(connection, organization)
         now = await _now(connection, state)
         due = state is not None and is_due(state, now)
@@ -129,7 +129,7 @@ async def was_committed(pool: Pool, commit: Commit) -> bool:
     """Looks under the organization's row lock, so that a commit that is still on its way is waited for."""
     async with ledger_connection(pool) as connection, connection.transaction():
         await _lock(connection, commit.organization)
-        digest = await store.read_entry_digest(connection, commit.organization, commit.first_revision)
+        digest = await reads.read_entry_digest(connection, commit.organization, commit.first_revision)
         return digest == commit.first_digest
 
 
@@ -178,16 +178,16 @@ def _verdict(book: Book, organization: str, call: Call, now: datetime) -> Verdic
 
 async def _lock(connection: Connection, organization: str) -> Organization | None:
     """The organization, locked; None if there is none, and then nobody else creates it meanwhile."""
-    state = await store.lock_organization(connection, organization)
+    state = await reads.lock_organization(connection, organization)
     if state is None:
-        await store.lock_absent_organization(connection, organization)
-        state = await store.lock_organization(connection, organization)
+        await reads.lock_absent_organization(connection, organization)
+        state = await reads.lock_organization(connection, organization)
     return state
 
 
 async def _now(connection: Connection, state: Organization | None) -> datetime:
     """Never earlier than the organization's own time, whatever the database's clock does."""
-    now = await store.read_now(connection)
+    now = await reads.read_now(connection)
     return now if state is None else max(now, state.settled_time)
 
 

@@ -23,7 +23,7 @@ class Site:
 
 @cache
 def sites(folder: Path = ROOT / "services") -> tuple[Site, ...]:
-    """Every call of Refused(...) or invalid_field(...). Raises ValueError for one that cannot be understood from the source alone."""
+    """Every call of Refused(...) or invalid_field(...). Raises ValueError for one that the source does not tell."""
     found: list[Site] = []
     for file in sorted(folder.rglob("*.py")):
         tree = ast.parse(file.read_text())

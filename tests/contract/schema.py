@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 APART: Final = frozenset(
     {

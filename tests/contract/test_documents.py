@@ -16,8 +16,8 @@ from earmark.v1.allocation_service_pb2 import EnableAllocationRequest
 from services.admin.__main__ import cli as admin_cli
 from services.admin.catalog_file import SAMPLE_CATALOG, load_catalog
 from services.allocator.server import AllocatorServer
-from services.ledger import limits
-from services.ledger.database import Connection
+from services.ledger.rules import limits
+from services.ledger.store.database import Connection
 from tests.contract.image import ROOT
 from tests.contract.page import code, doc, sections
 

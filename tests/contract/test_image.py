@@ -105,7 +105,10 @@ def test_the_wheels_build_from_what_is_let_through(tmp_path: Path) -> None:
     assert len(contents) == 2
     client, server = contents
     assert {"earmark/client.py", "earmark/v1/resources_pb2.py", "earmark/py.typed"} <= client
-    wanted = [*(ROOT / "services/ledger/migrations").glob("*.sql"), *(ROOT / "services/admin/catalog").glob("*.csv")]
+    wanted = [
+        *(ROOT / "services/ledger/store/migrations").glob("*.sql"),
+        *(ROOT / "services/admin/catalog").glob("*.csv"),
+    ]
     assert wanted
     assert {each.relative_to(ROOT).as_posix() for each in wanted} <= server
     assert client & server == set(), "two wheels that hold the same file break each other"

@@ -3,9 +3,9 @@
 import asyncpg
 import pytest
 
-from services.ledger.commands import Call, CreateOrganization
-from services.ledger.database import Connection
 from services.ledger.ledger import Ledger
+from services.ledger.rules.commands import Call, CreateOrganization
+from services.ledger.store.database import Connection
 from tests.contract import schema
 
 ATTEMPTS = [

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from services.ledger import catalog, catalog_store
-from services.ledger.catalog import CatalogCommand, CreateOffering, Terms, UpdateOffering
-from services.ledger.commands import CancelSubscription, CreateSubscription
-from services.ledger.database import Connection, Pool
 from services.ledger.ledger import Ledger
-from services.ledger.price import Offering
-from services.ledger.refusal import Reason
-from services.ledger.store import read_now
+from services.ledger.rules import cataloguing
+from services.ledger.rules.cataloguing import CatalogCommand, CreateOffering, Terms, UpdateOffering
+from services.ledger.rules.commands import CancelSubscription, CreateSubscription
+from services.ledger.rules.price import Offering
+from services.ledger.rules.refusal import Reason
+from services.ledger.store import catalog_tables
+from services.ledger.store.database import Connection, Pool
+from services.ledger.store.reads import read_now
 from tests.conftest import Advance
 from tests.support.books import (
     DAY,
@@ -41,7 +42,7 @@ async def change(ledger: Ledger, command: CatalogCommand, validate_only: bool = 
 
 
 async def stored(connection: Connection, offering: str = SENSOR) -> Offering | None:
-    return (await catalog_store.read_offerings(connection, [offering])).get(offering)
+    return (await catalog_tables.read_offerings(connection, [offering])).get(offering)
 
 
 async def test_what_is_offered_is_stored_as_it_is(ledger: Ledger, connection: Connection) -> None:
@@ -159,8 +160,8 @@ async def test_what_is_retired_is_switched_on_no_more_and_goes_on_where_it_is(
 async def test_the_number_of_offerings_and_of_prices_has_a_limit(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "OFFERINGS_MAX", 2)
-    monkeypatch.setattr(catalog, "PRICE_VERSIONS_MAX", 3)
+    monkeypatch.setattr(cataloguing, "OFFERINGS_MAX", 2)
+    monkeypatch.setattr(cataloguing, "PRICE_VERSIONS_MAX", 3)
     await change(ledger, OFFER)
     await change(ledger, replace(OFFER, offering="second"))
     refusal = await refused(change(ledger, replace(OFFER, offering="third")))

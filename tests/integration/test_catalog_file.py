@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from services.admin.catalog_file import SAMPLE_CATALOG, BadCatalog, Loaded, load_catalog
-from services.ledger import catalog_store
-from services.ledger.catalog import CreateOffering, Terms, UpdateOffering, change_catalog
-from services.ledger.database import Connection
-from services.ledger.price import Offering
+from services.ledger.catalog import change_catalog
+from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
+from services.ledger.rules.price import Offering
+from services.ledger.store import catalog_tables
+from services.ledger.store.database import Connection
 
 HEADER = "offering_id,display_name,solution,unit,credits_per_block,block_units,max_credits"
 LONG = "x" * 257
@@ -33,7 +34,7 @@ def write(tmp_path: Path) -> Write:
 
 
 async def offerings(connection: Connection) -> dict[str, Offering]:
-    return {each.offering: each for each in await catalog_store.list_offerings(connection, "", 1000)}
+    return {each.offering: each for each in await catalog_tables.list_offerings(connection, "", 1000)}
 
 
 async def test_the_sample_catalogue_loads_and_loads_again_without_a_change(connection: Connection) -> None:

@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 
 from services.admin import embedded
-from services.ledger.clock import ClockNotMovable, advance_clock, announce_clock, read_clock
-from services.ledger.database import Connection, Pool
-from services.ledger.migrate import migrate
-from services.ledger.store import read_now
+from services.ledger.store.clock import ClockNotMovable, advance_clock, announce_clock, read_clock
+from services.ledger.store.database import Connection, Pool
+from services.ledger.store.migrate import migrate
+from services.ledger.store.reads import read_now
 from tests.support.books import DAY
 
 

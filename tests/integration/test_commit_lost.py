@@ -12,14 +12,15 @@ from earmark import Client, EarmarkError
 from earmark.v1.allocation_service_pb2 import AdjustAllocationResponse
 from services.admin import embedded
 from services.allocator.server import AllocatorServer
-from services.ledger import catalog_store, lane
-from services.ledger.answers import Answer
-from services.ledger.catalog import CreateOffering, Terms
-from services.ledger.commands import CreateOrganization
-from services.ledger.database import Connection, Pool, connect_pool
+from services.ledger import lane
 from services.ledger.ledger import Ledger
-from services.ledger.migrate import migrate
-from services.ledger.refusal import Reason
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.cataloguing import CreateOffering, Terms
+from services.ledger.rules.commands import CreateOrganization
+from services.ledger.rules.refusal import Reason
+from services.ledger.store import catalog_tables
+from services.ledger.store.database import Connection, Pool, connect_pool
+from services.ledger.store.migrate import migrate
 from services.runtime.settings import Settings
 from tests.conftest import Advance
 from tests.support.books import (
@@ -199,7 +200,7 @@ async def test_a_connection_that_breaks_as_it_is_given_back_undoes_no_verdict(
         trap = proxy.at("SELECT pg_advisory_unlock_all", fate)
         offering, _ = await far.change_catalog(NEW_OFFERING, request_id="", validate_only=False, seconds=SECONDS)
         assert trap.sprung.is_set()
-        assert (await catalog_store.read_offerings(connection, ["new"]))["new"] == offering
+        assert (await catalog_tables.read_offerings(connection, ["new"]))["new"] == offering
 
 
 async def test_a_slow_way_changes_no_verdict(far: Ledger, proxy: Proxy, connection: Connection) -> None:
@@ -307,7 +308,7 @@ async def test_a_change_of_the_catalogue_that_is_cut_off_is_carried_out_once(
     offering, _ = await far.change_catalog(NEW_OFFERING, request_id=request_id, validate_only=False, seconds=SECONDS)
     assert trap.sprung.is_set()
     assert offering.changes == 1
-    assert (await catalog_store.read_offerings(connection, ["new"]))["new"] == offering
+    assert (await catalog_tables.read_offerings(connection, ["new"]))["new"] == offering
 
 
 @BEFORE_AND_AFTER
@@ -319,7 +320,7 @@ async def test_a_change_of_the_catalogue_that_cannot_be_looked_up_is_unknown(
     assert refusal.reason is Reason.OUTCOME_UNKNOWN
     await proxy.open()
     offering, _ = await far.change_catalog(NEW_OFFERING, request_id="id-1", validate_only=False, seconds=SECONDS)
-    assert (await catalog_store.read_offerings(connection, ["new"]))["new"] == offering
+    assert (await catalog_tables.read_offerings(connection, ["new"]))["new"] == offering
 
 
 @pytest.fixture(scope="module")
@@ -394,9 +395,12 @@ async def test_a_commit_that_waits_for_the_standby_is_answered_at_the_deadline(
     unreplicated: Ledger, own_connection: Connection
 ) -> None:
     calling = asyncio.create_task(verdict(do(unreplicated, "acme", adjust(+1), "id-1", seconds=0.5)))
-    waiting = await standby_is_awaited(own_connection)
+    backend = await standby_is_awaited(own_connection)
+    begun = "SELECT query_start FROM pg_stat_activity WHERE pid = $1"
+    commit = await own_connection.fetchval(begun, backend)
     assert await calling is Reason.OUTCOME_UNKNOWN
-    assert await standby_is_awaited(own_connection) == waiting, "its commit was cancelled"
+    assert await standby_is_awaited(own_connection) == backend
+    assert await own_connection.fetchval(begun, backend) == commit, "its commit was cancelled"
 
     await _wait_for_standby(own_connection, "")
     assert (await do(unreplicated, "acme", adjust(+1), "id-1")).outcome.allocations[0].units == 2

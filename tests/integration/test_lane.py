@@ -1,19 +1,20 @@
 """Many callers, one organization: batches, verdicts, locks, patience."""
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from services.ledger import lane, transaction
-from services.ledger.answers import Answer
-from services.ledger.commands import Call, EnableAllocation
-from services.ledger.database import Connection, Pool, connect_pool
-from services.ledger.decide import decide
 from services.ledger.ledger import Ledger
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import Call, EnableAllocation
+from services.ledger.rules.decide import decide
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.database import Connection, Pool, connect_pool
 from tests.support.books import (
     SECONDS,
     SENSOR,
@@ -55,6 +56,17 @@ async def narrow(database: str, sound: None) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.fixture
+def calm(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing failed on the way: carrying a batch out again, call by call, would hide it."""
+    yield
+    assert [each.getMessage() for each in caplog.get_records("call") if each.levelno >= logging.ERROR] == []
+
+
+ONE_OR_MANY = pytest.mark.parametrize("batch", [1, 512], ids=["one by one", "in batches"])
+
+
+@pytest.mark.usefixtures("calm")
 async def test_200_callers_at_once_are_all_answered_rightly(acme: Ledger, connection: Connection) -> None:
     first = await revision(connection) + 1
     answers = await together([do(acme, "acme", enable(f"host-{each}", units=each)) for each in range(1, CALLERS + 1)])
@@ -73,6 +85,7 @@ async def test_200_callers_at_once_are_all_answered_rightly(acme: Ledger, connec
         assert ledger[answer.balance.revision]["allocated_delta"] == units * SENSOR_CREDITS
 
 
+@pytest.mark.usefixtures("calm")
 async def test_200_callers_at_once_need_few_commits(acme: Ledger, connection: Connection, database: str) -> None:
     before = await revision(connection)
     commits_before = await _commits(connection)
@@ -110,6 +123,7 @@ async def test_one_caller_alone_does_not_wait_for_company(acme: Ledger, connecti
     assert len({each["transaction"] for each in (await entries(connection))[-3:]}) == 3
 
 
+@pytest.mark.usefixtures("calm")
 async def test_a_refusal_fails_no_neighbour(acme: Ledger, connection: Connection) -> None:
     dear = 1_000_000
     calls = [do(acme, "acme", enable(f"host-{each}", dear if each == 7 else 1)) for each in range(20)]
@@ -149,6 +163,7 @@ async def test_what_the_database_cannot_store_is_poison_too(acme: Ledger, connec
     assert [await units_of(connection, f"host-{each}") for each in range(6)] == [1, 1, 1, None, 1, 1]
 
 
+@pytest.mark.usefixtures("calm")
 async def test_an_id_twice_in_a_batch_is_a_replay(acme: Ledger, connection: Connection) -> None:
     await do(acme, "acme", enable(units=5))
     before = await revision(connection)
@@ -159,6 +174,7 @@ async def test_an_id_twice_in_a_batch_is_a_replay(acme: Ledger, connection: Conn
     assert await revision(connection) == before + 1
 
 
+@pytest.mark.usefixtures("calm")
 async def test_an_id_twice_in_a_batch_with_another_meaning_is_refused(acme: Ledger, connection: Connection) -> None:
     await do(acme, "acme", enable(units=5))
     one, other = await acme.change_each("acme", [Call(adjust(+1), "same"), Call(adjust(+2), "same")], SECONDS)
@@ -280,6 +296,7 @@ async def test_two_ledgers_on_one_organization_take_turns(acme: Ledger, connecti
     assert allocated == [SENSOR_CREDITS * units for units in range(2, 102)]
 
 
+@pytest.mark.usefixtures("calm")
 async def test_two_ledgers_never_sell_the_last_credit_twice(acme: Ledger, connection: Connection, narrow: Pool) -> None:
     other = Ledger(narrow)
     await make_customer(acme, connection, "small", credits=10 * SENSOR_CREDITS)
@@ -291,8 +308,13 @@ async def test_two_ledgers_never_sell_the_last_credit_twice(acme: Ledger, connec
     }
 
 
-async def test_two_ledgers_create_one_organization_once(ledger: Ledger, connection: Connection, narrow: Pool) -> None:
+@ONE_OR_MANY
+@pytest.mark.usefixtures("calm")
+async def test_two_ledgers_create_one_organization_once(
+    ledger: Ledger, connection: Connection, narrow: Pool, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There is no row to lock yet."""
+    monkeypatch.setattr(lane, "BATCH_CALLS_MAX", batch)
     other = Ledger(narrow)
     verdicts = await together([make_organization((ledger, other)[each % 2], "new") for each in range(20)])
     assert Counter(each if isinstance(each, Reason) else "created" for each in verdicts) == {

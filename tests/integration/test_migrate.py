@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 
 from services.admin import embedded
-from services.ledger import migrate as migrating
-from services.ledger.clock import read_clock
-from services.ledger.database import Connection
-from services.ledger.migrate import SchemaMismatch, check_schema, migrate
+from services.ledger.store import migrate as migrating
+from services.ledger.store.clock import read_clock
+from services.ledger.store.database import Connection
+from services.ledger.store.migrate import SchemaMismatch, check_schema, migrate
 
 NEWEST = migrating._migrations()[-1][0]
 NAMES = [name for _, name, _ in migrating._migrations()]

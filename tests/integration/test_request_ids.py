@@ -13,10 +13,10 @@ from google.protobuf.message import Message
 
 from earmark import Adjust, Client, Enable, price
 from services.allocator.server import AllocatorServer
-from services.ledger import catalog_store
-from services.ledger.answers import Answer
-from services.ledger.catalog import CatalogCommand, CreateOffering, Terms, UpdateOffering
-from services.ledger.commands import (
+from services.ledger.ledger import Ledger
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.cataloguing import CatalogCommand, CreateOffering, Terms, UpdateOffering
+from services.ledger.rules.commands import (
     ApplyOperations,
     Call,
     CancelSubscription,
@@ -28,9 +28,9 @@ from services.ledger.commands import (
     UpdateOrganization,
     UpdateSubscription,
 )
-from services.ledger.database import Connection, Pool, connect_pool
-from services.ledger.ledger import Ledger
-from services.ledger.refusal import Reason
+from services.ledger.rules.refusal import Reason
+from services.ledger.store import catalog_tables
+from services.ledger.store.database import Connection, Pool, connect_pool
 from services.runtime.settings import Settings
 from tests.conftest import Advance
 from tests.support.books import (
@@ -266,4 +266,4 @@ async def test_concurrent_changes_of_the_catalogue_with_one_id_are_one(
     create = CreateOffering("new", Terms(Decimal(3)))
     answers = await asyncio.gather(*(_offer(ledgers[each % 2], create, "id") for each in range(20)))
     assert all(each == answers[0] for each in answers)
-    assert (await catalog_store.read_offerings(connection, ["new"]))["new"].changes == 1
+    assert (await catalog_tables.read_offerings(connection, ["new"]))["new"].changes == 1

@@ -11,9 +11,9 @@ import pytest
 from services.admin import embedded
 from services.admin.verify import verify
 from services.ledger import transaction
-from services.ledger.answers import Answer
-from services.ledger.clock import advance_clock
-from services.ledger.commands import (
+from services.ledger.ledger import Ledger
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import (
     ApplyOperations,
     Call,
     CreateSubscription,
@@ -21,11 +21,11 @@ from services.ledger.commands import (
     EnableAllocation,
     UpdateAllocation,
 )
-from services.ledger.database import Connection, connect_pool
-from services.ledger.ledger import Ledger
-from services.ledger.model import AllocationState, SubscriptionState
-from services.ledger.refusal import Reason, Refused
-from services.ledger.store import read_now
+from services.ledger.rules.model import AllocationState, SubscriptionState
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.clock import advance_clock
+from services.ledger.store.database import Connection, connect_pool
+from services.ledger.store.reads import read_now
 from tests.conftest import Advance
 from tests.support.books import (
     DAY,

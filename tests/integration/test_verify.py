@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 
 from services.admin.verify import Report, verify
-from services.ledger.commands import (
+from services.ledger.ledger import Ledger
+from services.ledger.rules.commands import (
     CreateSubscription,
     DisableAllocation,
     EnableAllocation,
     UpdateAllocation,
     UpdateOrganization,
 )
-from services.ledger.database import Connection, Pool
-from services.ledger.ledger import Ledger
+from services.ledger.store.database import Connection, Pool
 from tests.conftest import Advance
 from tests.support.books import SENSOR, do, enable, make_customer, make_organization, offer_sensors
 

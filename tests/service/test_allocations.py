@@ -10,7 +10,7 @@ from earmark import Adjust, Client, Disable, EarmarkError, Enable, Step
 from earmark.v1 import allocation_service_pb2 as pb
 from earmark.v1.allocation_service_pb2_grpc import AllocationServiceStub
 from earmark.v1.resources_pb2 import Allocation
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.conftest import Advance
 from tests.support.service_stories import DAY, YEAR, buy, consequences, everything, figures, kinds, now, refused
 

@@ -9,7 +9,7 @@ import pytest
 
 from earmark.v1.error_reason_pb2 import ErrorReason
 from services.allocator.server import AllocatorServer
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.support.hostile import Attempt, Fields, Mischief
 from tests.support.reflected import ReflectedClient, Refusal, refusal_of
 

@@ -17,8 +17,8 @@ from services.admin.demo.check import Mismatch
 from services.admin.demo.first_day import catalogue, purchase
 from services.admin.demo.page import Page
 from services.admin.demo.stage import DEMO, Stage
-from services.ledger.clock import read_clock
-from services.ledger.database import Connection
+from services.ledger.store.clock import read_clock
+from services.ledger.store.database import Connection
 
 LAST_LINE: Final = r"demo: ok, 20 steps, 30 ledger entries derived again, [0-9.]+ s"
 EXPECTING_AN_ENTRY_LESS: Final = """

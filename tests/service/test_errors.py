@@ -14,7 +14,7 @@ import earmark
 from earmark import Client, EarmarkError
 from earmark.v1.error_reason_pb2 import ErrorReason
 from services.allocator.server import AllocatorServer
-from services.ledger.database import Connection, Pool
+from services.ledger.store.database import Connection, Pool
 from tests.support.service_stories import YEAR, buy, everything, offer, refused
 
 NAME = "organizations/o-1"

@@ -10,7 +10,7 @@ import pytest
 
 from services.allocator import subscription_handler
 from services.allocator.server import AllocatorServer
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.model.lives import life
 from tests.support.frozen_clock import FrozenClock
 from tests.support.reflected import ReflectedClient

@@ -7,7 +7,7 @@ from earmark import Client
 from earmark.v1 import catalog_service_pb2 as pb
 from earmark.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from earmark.v1.resources_pb2 import Allocation, Offering
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.conftest import Advance
 from tests.support.service_stories import DAY, buy, everything, instant, now, refused
 

@@ -7,7 +7,7 @@ from earmark import Client
 from earmark.v1 import organization_service_pb2 as pb
 from earmark.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from earmark.v1.resources_pb2 import Organization
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.support.service_stories import buy, consequences, everything, figures, kinds, refused
 
 

@@ -21,7 +21,7 @@ from earmark.v1.allocation_service_pb2_grpc import AllocationServiceStub
 from earmark.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from earmark.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from earmark.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.support.service_stories import buy, offer, refused
 
 ITEMS = 120

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from earmark import Client, EarmarkError
 from services.admin import embedded
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.support.processes import (
     ADMIN,
     ALLOCATOR,

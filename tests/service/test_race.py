@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from earmark import Client
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.support.processes import ALLOCATOR, running_allocator
 from tests.support.race import (
     COUNTER,

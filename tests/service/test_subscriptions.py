@@ -10,7 +10,7 @@ from earmark import Client
 from earmark.v1 import subscription_service_pb2 as pb
 from earmark.v1.resources_pb2 import Subscription
 from earmark.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.conftest import Advance
 from tests.support.service_stories import (
     DAY,

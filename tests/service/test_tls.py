@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from earmark import Client, Tls
-from services.ledger.database import Connection, Pool
+from services.ledger.store.database import Connection, Pool
 from services.runtime.settings import Settings
 from tests.support.certificates import OPENSSL, Certificate, make_authority, make_certificate
 from tests.support.service_stories import refused, serving

@@ -19,7 +19,7 @@ from earmark.v1 import (
     subscription_service_pb2,
 )
 from services.allocator.server import AllocatorServer
-from services.ledger.database import Connection, Pool
+from services.ledger.store.database import Connection, Pool
 from services.runtime.settings import Settings
 from tests.support.http2 import call_by_hand
 from tests.support.processes import running_allocator

@@ -9,9 +9,11 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from services.ledger.answers import Answer
-from services.ledger.catalog import CreateOffering, Terms, change_catalog
-from services.ledger.commands import (
+from services.ledger.catalog import change_catalog
+from services.ledger.ledger import Ledger
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.cataloguing import CreateOffering, Terms
+from services.ledger.rules.commands import (
     AdjustAllocation,
     Call,
     Command,
@@ -19,10 +21,9 @@ from services.ledger.commands import (
     CreateSubscription,
     EnableAllocation,
 )
-from services.ledger.database import Connection
-from services.ledger.ledger import Ledger
-from services.ledger.refusal import Reason, Refused
-from services.ledger.store import read_now
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.database import Connection
+from services.ledger.store.reads import read_now
 
 SECONDS: Final = 20.0
 """For callers of whom the story says nothing: longer than any test waits."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -1,6 +1,6 @@
 """Stands in for the ledger's SQL, function by function: the connection that each is given is a `Tables`, in memory.
 
-With these in place of `store`, `store_write` and `catalog_store`, a book is opened and written back by the ledger's own
+With these in place of `reads`, `writes` and `catalog_tables`, a book is opened and written back by the ledger's own
 code, and nothing of it needs a database.
 """
 
@@ -16,11 +16,11 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from services.ledger import opening
-from services.ledger.answers import answer_from, answer_json
-from services.ledger.book import Remembered
-from services.ledger.database import Connection
-from services.ledger.model import Allocation, AllocationState, Entry, Organization, Subscription
-from services.ledger.price import Offering, Price
+from services.ledger.rules.answers import answer_from, answer_json
+from services.ledger.rules.book import Remembered
+from services.ledger.rules.model import Allocation, AllocationState, Entry, Organization, Subscription
+from services.ledger.rules.price import Offering, Price
+from services.ledger.store.database import Connection
 from tests.model.words import Catalogue
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +46,7 @@ class Tables:
 @contextmanager
 def instead_of_sql() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("store", "store_write", "catalog_store"):
+        for name in ("reads", "writes", "catalog_tables"):
             patch.setattr(opening, name, sys.modules[__name__])
         yield
 

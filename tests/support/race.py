@@ -10,7 +10,7 @@ from typing import Any, Final
 from earmark import Client, EarmarkError
 from earmark.v1.resources_pb2 import Balance
 from services.admin.verify import verify
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 ORGANIZATION: Final = "o-1"
 OFFERING: Final = "seat"

@@ -11,11 +11,11 @@ from services.allocator.calling import Context
 from services.allocator.catalog_handler import CatalogHandler
 from services.allocator.organization_handler import OrganizationHandler
 from services.allocator.subscription_handler import SubscriptionHandler
-from services.ledger.answers import Answer
-from services.ledger.catalog import CatalogCommand
-from services.ledger.commands import Call
 from services.ledger.ledger import Ledger
-from services.ledger.price import Offering
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.cataloguing import CatalogCommand
+from services.ledger.rules.commands import Call
+from services.ledger.rules.price import Offering
 
 HANDLERS = {
     "Allocation": AllocationHandler,

@@ -14,8 +14,8 @@ from earmark import Client, EarmarkError
 from earmark.v1.resources_pb2 import Balance, Consequences
 from earmark.v1.subscription_service_pb2 import CreateSubscriptionResponse
 from services.allocator.server import AllocatorServer
-from services.ledger.clock import read_clock
-from services.ledger.database import Connection, Pool
+from services.ledger.store.clock import read_clock
+from services.ledger.store.database import Connection, Pool
 from services.runtime.settings import Settings
 
 DAY = timedelta(days=1)

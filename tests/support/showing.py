@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.ledger.answers import AllocationNames, Answer
-from services.ledger.encoding import allocation_json, deltas_json, instant_from, subscription_json
-from services.ledger.model import Entry, Figures
-from services.ledger.refusal import Refused
+from services.ledger.rules.answers import AllocationNames, Answer
+from services.ledger.rules.encoding import allocation_json, deltas_json, instant_from, subscription_json
+from services.ledger.rules.model import Entry, Figures
+from services.ledger.rules.refusal import Refused
 from tests.model import words
 from tests.model.lives import Step
 from tests.support.memory_store import microseconds

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import TypeVar
 
-from services.ledger.answers import Answer
-from services.ledger.book import Book, NotLoaded, Shelf
-from services.ledger.commands import Call, CreateOrganization
-from services.ledger.decide import decide
 from services.ledger.opening import open_book, write_book
-from services.ledger.refusal import Refused
-from services.ledger.settle import settle
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.book import Book, NotLoaded, Shelf
+from services.ledger.rules.commands import Call, CreateOrganization
+from services.ledger.rules.decide import decide
+from services.ledger.rules.refusal import Refused
+from services.ledger.rules.settle import settle
 from services.ledger.transaction import is_due
 from tests.model.honest import HonestOrganization
 from tests.model.lives import BEGIN, Step, small_catalogue, take

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from services.ledger.commands import (
+from services.ledger.rules.commands import (
     AdjustAllocation,
     ApplyOperations,
     Call,
@@ -18,7 +18,7 @@ from services.ledger.commands import (
     UpdateOrganization,
     UpdateSubscription,
 )
-from services.ledger.limits import GRACE_DEFAULT
+from services.ledger.rules.limits import GRACE_DEFAULT
 from tests.model.lives import Step
 from tests.support.memory_store import instant
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.ledger.encoding import instant_from
+from services.ledger.rules.encoding import instant_from
 from tests.model import words
 from tests.support.reflected import Refusal
 from tests.support.wire_requests import Wording

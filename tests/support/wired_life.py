@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 from tests.model import words
 from tests.model.honest import HonestOrganization
 from tests.model.lives import BEGIN, Step, small_catalogue, take

@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from services.admin import verify_fold
-from services.ledger.answers import AllocationNames, Answer, Balance, Consequences, Outcome, answer_from, answer_json
-from services.ledger.encoding import (
+from services.ledger.rules.answers import (
+    AllocationNames,
+    Answer,
+    Balance,
+    Consequences,
+    Outcome,
+    answer_from,
+    answer_json,
+)
+from services.ledger.rules.encoding import (
     allocation_from,
     allocation_json,
     canonical,
@@ -24,7 +32,7 @@ from services.ledger.encoding import (
     subscription_from,
     subscription_json,
 )
-from services.ledger.model import (
+from services.ledger.rules.model import (
     Allocation,
     AllocationState,
     Entry,

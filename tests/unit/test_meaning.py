@@ -25,7 +25,13 @@ from earmark.v1.subscription_service_pb2 import (
     CreateSubscriptionRequest,
     UpdateSubscriptionRequest,
 )
-from services.ledger.commands import AdjustAllocation, ApplyOperations, CreateSubscription, EnableAllocation, meaning
+from services.ledger.rules.commands import (
+    AdjustAllocation,
+    ApplyOperations,
+    CreateSubscription,
+    EnableAllocation,
+    meaning,
+)
 from tests.support.recording_ledger import commands_of
 
 ACME, NAME, FIRST = "organizations/acme", "organizations/acme/allocations/app", "organizations/acme/subscriptions/first"

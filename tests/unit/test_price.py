@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.admin.catalog_file import SAMPLE_CATALOG, read_catalog
-from services.ledger.price import Offering, Price
+from services.ledger.rules.price import Offering, Price
 
 T = datetime(2027, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.ledger.model import Figures, Subscription, SubscriptionState
-from services.ledger.schedule import (
+from services.ledger.rules.model import Figures, Subscription, SubscriptionState
+from services.ledger.rules.schedule import (
     coverage_steps,
     covered_until,
     instants,

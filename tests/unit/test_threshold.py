@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.ledger.consequences import threshold
-from services.ledger.model import Figures
+from services.ledger.rules.consequences import threshold
+from services.ledger.rules.model import Figures
 
 
 def crossed(*allocated: int, valid: int = 100) -> list[int]:

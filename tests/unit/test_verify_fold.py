@@ -9,8 +9,8 @@ import pytest
 
 from services.admin.verify_fold import FIGURES, Fold
 from services.admin.verify_rows import compare_allocation, compare_organization, compare_subscription
-from services.ledger.encoding import deltas_json
-from services.ledger.model import Entry, Figures, Organization
+from services.ledger.rules.encoding import deltas_json
+from services.ledger.rules.model import Entry, Figures, Organization
 from tests.model.lives import life
 from tests.support.memory_store import instead_of_sql
 from tests.support.side_by_side import ORGANIZATION, SideBySide

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from earmark.v1.resources_pb2 import Balance
-from services.ledger.model import EntryKind
+from services.ledger.rules.model import EntryKind
 
 
 class Mismatch(Exception):

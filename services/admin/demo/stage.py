@@ -15,8 +15,8 @@ from earmark.v1.resources_pb2 import Balance
 from services.admin import embedded
 from services.admin.demo.check import Figures, Mismatch, entry_words, same
 from services.admin.demo.page import Page
-from services.ledger.clock import advance_clock, read_clock
-from services.ledger.database import Connection
+from services.ledger.store.clock import advance_clock, read_clock
+from services.ledger.store.database import Connection
 
 DEMO: Final = "demo"
 LOOKS: Final = 400

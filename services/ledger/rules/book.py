@@ -11,10 +11,10 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-from services.ledger.answers import Answer, Balance
-from services.ledger.encoding import allocation_json, entry_digest, subscription_json
-from services.ledger.limits import CAUSES_LISTED_MAX
-from services.ledger.model import (
+from services.ledger.rules.answers import Answer, Balance
+from services.ledger.rules.encoding import allocation_json, entry_digest, subscription_json
+from services.ledger.rules.limits import CAUSES_LISTED_MAX
+from services.ledger.rules.model import (
     Allocation,
     AllocationState,
     Entry,
@@ -23,7 +23,7 @@ from services.ledger.model import (
     Organization,
     Subscription,
 )
-from services.ledger.price import Offering
+from services.ledger.rules.price import Offering
 
 
 class Shelf(Enum):

@@ -10,7 +10,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from services.ledger.encoding import MICROSECOND, canonical, instant_text
+from services.ledger.rules.encoding import MICROSECOND, canonical, instant_text
 
 NOT_MEANING = {"not_meaning": True}
 """Marks a field that two requests of the same meaning may differ in."""

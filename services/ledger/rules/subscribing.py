@@ -4,16 +4,15 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from services.ledger import names
-from services.ledger.allocating import check_etag, limit_exceeded
-from services.ledger.answers import Consequences
-from services.ledger.book import Book, Moment
-from services.ledger.commands import CancelSubscription, CreateSubscription, UpdateSubscription
-from services.ledger.covering import change_coverage, unchanged_coverage
-from services.ledger.encoding import instant_text
-from services.ledger.limits import LIVE_SUBSCRIPTIONS_MAX
-from services.ledger.model import EntryKind, Subscription, SubscriptionState
-from services.ledger.refusal import Reason, Refused, invalid_field
+from services.ledger.rules import names
+from services.ledger.rules.answers import Consequences
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.commands import CancelSubscription, CreateSubscription, UpdateSubscription
+from services.ledger.rules.covering import change_coverage, unchanged_coverage
+from services.ledger.rules.encoding import instant_text
+from services.ledger.rules.limits import LIVE_SUBSCRIPTIONS_MAX
+from services.ledger.rules.model import EntryKind, Subscription, SubscriptionState
+from services.ledger.rules.refusal import Reason, Refused, check_etag, invalid_field, limit_exceeded
 
 
 def create_subscription(book: Book, command: CreateSubscription, moment: Moment) -> tuple[Subscription, Consequences]:

@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from services.ledger import names
-from services.ledger.book import Book, Moment
-from services.ledger.commands import (
+from services.ledger.rules import names
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.commands import (
     AdjustAllocation,
     DisableAllocation,
     EnableAllocation,
     Operation,
     UpdateAllocation,
 )
-from services.ledger.encoding import instant_text
-from services.ledger.limits import CREDITS_MAX, HELD_CREDITS_MAX, OPEN_ALLOCATIONS_MAX, UNITS_MAX
-from services.ledger.model import Allocation, AllocationState, EntryKind, Figures
-from services.ledger.price import Offering
-from services.ledger.refusal import Reason, Refused
-from services.ledger.schedule import next_start_with
+from services.ledger.rules.encoding import instant_text
+from services.ledger.rules.limits import CREDITS_MAX, HELD_CREDITS_MAX, OPEN_ALLOCATIONS_MAX, UNITS_MAX
+from services.ledger.rules.model import Allocation, AllocationState, EntryKind, Figures
+from services.ledger.rules.price import Offering
+from services.ledger.rules.refusal import Reason, Refused, check_etag, limit_exceeded
+from services.ledger.rules.schedule import next_start_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,6 @@ def update_allocation(book: Book, command: UpdateAllocation, moment: Moment) -> 
     if changed == allocation:
         return allocation
     return book.post_allocation(EntryKind.ALLOCATION_UPDATED, moment, changed)
-
-
-def check_etag(sent: str, current: str, resource: str) -> None:
-    """Refuses a write that was made up from an older state of the resource."""
-    if sent and sent != current:
-        raise Refused(
-            Reason.ETAG_MISMATCH,
-            f"{resource} has changed since etag {sent!r} was read; read it again and decide anew",
-            {"etag": sent, "currentEtag": current},
-            resource,
-        )
 
 
 def _operate_one(book: Book, operation: Operation, moment: Moment) -> Allocation:
@@ -259,15 +248,6 @@ def _check_limits(book: Book, allocation: Allocation, units: int, credits: int) 
     ):
         if grows and value > limit:
             raise limit_exceeded(what, value, limit, allocation.name)
-
-
-def limit_exceeded(what: str, value: int, limit: int, resource: str) -> Refused:
-    return Refused(
-        Reason.LIMIT_EXCEEDED,
-        f"{resource}: {what} would be {value}; the limit is {limit}",
-        {"limit": str(limit), "value": str(value), "what": what},
-        resource,
-    )
 
 
 def _insufficient(book: Book, before: Figures, steps: Sequence[Step], moment: Moment) -> Refused:

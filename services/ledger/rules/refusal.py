@@ -83,3 +83,23 @@ def invalid_fields(violations: tuple[FieldViolation, ...]) -> Refused:
     shown = "; ".join(f"{each.field}: {each.description}" for each in violations[:3])
     more = f" (and {len(violations) - 3} more)" if len(violations) > 3 else ""
     return Refused(Reason.INVALID_FIELD, shown + more, {"violationCount": str(len(violations))}, violations=violations)
+
+
+def check_etag(sent: str, current: str, resource: str) -> None:
+    """Refuses a write that was made up from an older state of the resource."""
+    if sent and sent != current:
+        raise Refused(
+            Reason.ETAG_MISMATCH,
+            f"{resource} has changed since etag {sent!r} was read; read it again and decide anew",
+            {"etag": sent, "currentEtag": current},
+            resource,
+        )
+
+
+def limit_exceeded(what: str, value: int, limit: int, resource: str) -> Refused:
+    return Refused(
+        Reason.LIMIT_EXCEEDED,
+        f"{resource}: {what} would be {value}; the limit is {limit}",
+        {"limit": str(limit), "value": str(value), "what": what},
+        resource,
+    )

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.ledger import catalog_store, names, store
-from services.ledger.database import Connection
-from services.ledger.encoding import MICROSECOND
-from services.ledger.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
-from services.ledger.price import Offering
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import names
+from services.ledger.rules.encoding import MICROSECOND
+from services.ledger.rules.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
+from services.ledger.rules.price import Offering
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store import catalog_tables, reads
+from services.ledger.store.database import Connection
 
 Key = tuple[str, str]
 """(organization, id): the order of every list. The next page begins after the last key of the one before."""
@@ -35,7 +36,7 @@ async def is_due(connection: Connection, organization: str) -> bool:
 
 async def open_snapshot(connection: Connection, organization: str | None) -> "Snapshot":
     """The snapshot is that of the connection's transaction, which begins with this statement."""
-    return Snapshot(connection, organization, await store.read_now(connection))
+    return Snapshot(connection, organization, await reads.read_now(connection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +59,27 @@ class Snapshot:
             after,
             limit,
         )
-        found = [store.organization_from_row(row) for row in rows]
+        found = [reads.organization_from_row(row) for row in rows]
         return [(each, self._as_of(each.settled_time, each.next_transition_time)) for each in found]
 
     async def one_organization(self) -> tuple[Organization, datetime]:
         """The snapshot's own."""
-        state = await store.read_organization(self.connection, self.organization or "")
+        state = await reads.read_organization(self.connection, self.organization or "")
         assert state is not None
         return state, self._as_of(state.settled_time, state.next_transition_time)
 
     async def subscription(self, subscription: str) -> tuple[Subscription, datetime] | None:
         _, as_of = await self.one_organization()
-        found = await store.read_named_subscription(self.connection, self.organization or "", subscription)
+        found = await reads.read_named_subscription(self.connection, self.organization or "", subscription)
         return (found, as_of) if found else None
 
     async def allocation(self, allocation: str) -> tuple[Allocation, datetime] | None:
         _, as_of = await self.one_organization()
-        found = await store.read_allocations(self.connection, self.organization or "", [allocation])
+        found = await reads.read_allocations(self.connection, self.organization or "", [allocation])
         return (found[allocation], as_of) if found else None
 
     async def offering(self, offering: str) -> Offering | None:
-        return (await catalog_store.read_offerings(self.connection, [offering])).get(offering)
+        return (await catalog_tables.read_offerings(self.connection, [offering])).get(offering)
 
     async def subscriptions(
         self, state: SubscriptionState | None, after: Key | None, limit: int
@@ -100,7 +101,7 @@ class Snapshot:
         )
         return [
             (
-                store.subscription_from_row(_own_columns(row)),
+                reads.subscription_from_row(_own_columns(row)),
                 self._as_of(row["settled_time"], row["next_transition_time"]),
             )
             for row in rows
@@ -134,7 +135,7 @@ class Snapshot:
         )
         return [
             (
-                store.allocation_from_row(_own_columns(row)),
+                reads.allocation_from_row(_own_columns(row)),
                 self._as_of(row["settled_time"], row["next_transition_time"]),
             )
             for row in rows
@@ -142,7 +143,7 @@ class Snapshot:
 
     async def offerings(self, after: str, limit: int) -> list[Offering]:
         """The next ones by id."""
-        return await catalog_store.list_offerings(self.connection, after, limit)
+        return await catalog_tables.list_offerings(self.connection, after, limit)
 
     def _range(self, after: Key | None) -> tuple[str, str, str]:
         """From behind the key up to the end of the snapshot's organization, or of all."""

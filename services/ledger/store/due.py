@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 
 async def due_organizations(connection: Connection, but: Sequence[str], limit: int) -> list[str]:

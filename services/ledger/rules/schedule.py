@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from services.ledger.limits import REMINDER_DAYS_OF_GRACE, REMINDER_DAYS_OF_TERM
-from services.ledger.model import Figures, Subscription, SubscriptionState
+from services.ledger.rules.limits import REMINDER_DAYS_OF_GRACE, REMINDER_DAYS_OF_TERM
+from services.ledger.rules.model import Figures, Subscription, SubscriptionState
 
 
 def reminder_days(subscription: Subscription, instant: datetime) -> tuple[str, int] | None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import asyncpg
 
-from services.ledger.database import Connection
-from services.ledger.price import Offering, Price
+from services.ledger.rules.price import Offering, Price
+from services.ledger.store.database import Connection
 
 
 async def wait_longer_for_lock(connection: Connection) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.ledger.book import Book, Moment
-from services.ledger.encoding import organization_json
-from services.ledger.limits import THRESHOLD_PERCENTS, THRESHOLD_SLACK_PERCENT
-from services.ledger.model import Allocation, AllocationState, EntryKind, Figures
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.encoding import organization_json
+from services.ledger.rules.limits import THRESHOLD_PERCENTS, THRESHOLD_SLACK_PERCENT
+from services.ledger.rules.model import Allocation, AllocationState, EntryKind, Figures
 
 
 def no_longer_fitting(book: Book, coverage: int | None) -> list[Allocation]:

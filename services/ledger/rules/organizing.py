@@ -3,15 +3,14 @@
 from dataclasses import replace
 from typing import TypeVar
 
-from services.ledger import names
-from services.ledger.allocating import check_etag
-from services.ledger.answers import Consequences
-from services.ledger.book import Book, Moment
-from services.ledger.commands import CreateOrganization, UpdateOrganization
-from services.ledger.covering import change_coverage, unchanged_coverage
-from services.ledger.encoding import organization_json
-from services.ledger.model import EntryKind, Figures, Organization
-from services.ledger.refusal import Reason, Refused
+from services.ledger.rules import names
+from services.ledger.rules.answers import Consequences
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
+from services.ledger.rules.covering import change_coverage, unchanged_coverage
+from services.ledger.rules.encoding import organization_json
+from services.ledger.rules.model import EntryKind, Figures, Organization
+from services.ledger.rules.refusal import Reason, Refused, check_etag
 
 T = TypeVar("T")
 

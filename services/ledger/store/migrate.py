@@ -7,7 +7,7 @@ still serves, so that old and new processes can run side by side while a release
 from importlib import resources
 from typing import Final
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 RELEASE: Final = (0, 1, 0)
 """This code's own release."""
@@ -104,7 +104,7 @@ async def _apply(connection: Connection, version: int, name: str, sql: str, mova
 
 def _migrations() -> list[tuple[int, str, str]]:
     """(version, name, SQL) of every migration, in order."""
-    folder = resources.files("services.ledger") / "migrations"
+    folder = resources.files("services.ledger.store") / "migrations"
     files = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
     return [(int(each.name[:4]), each.name.removesuffix(".sql"), each.read_text()) for each in files]
 

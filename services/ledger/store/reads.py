@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from services.ledger.answers import answer_from
-from services.ledger.book import Remembered
-from services.ledger.database import Connection
-from services.ledger.model import (
+from services.ledger.rules.answers import answer_from
+from services.ledger.rules.book import Remembered
+from services.ledger.rules.model import (
     Allocation,
     AllocationState,
     Figures,
@@ -18,6 +17,7 @@ from services.ledger.model import (
     Subscription,
     SubscriptionState,
 )
+from services.ledger.store.database import Connection
 
 Row: TypeAlias = "asyncpg.Record | Mapping[str, Any]"
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.ledger.answers import answer_json
-from services.ledger.book import Remembered
-from services.ledger.database import Connection
-from services.ledger.encoding import deltas_json
-from services.ledger.model import Allocation, Entry, Organization, Subscription
+from services.ledger.rules.answers import answer_json
+from services.ledger.rules.book import Remembered
+from services.ledger.rules.encoding import deltas_json
+from services.ledger.rules.model import Allocation, Entry, Organization, Subscription
+from services.ledger.store.database import Connection
 
 
 async def insert_organization(connection: Connection, state: Organization) -> None:

@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from services.ledger import names
-from services.ledger.allocating import operate, update_allocation
-from services.ledger.answers import Answer, Consequences, Outcome
-from services.ledger.book import Book, Moment, Remembered
-from services.ledger.commands import (
+from services.ledger.rules import names
+from services.ledger.rules.allocating import operate, update_allocation
+from services.ledger.rules.answers import Answer, Consequences, Outcome
+from services.ledger.rules.book import Book, Moment, Remembered
+from services.ledger.rules.commands import (
     AdjustAllocation,
     ApplyOperations,
     Call,
@@ -23,11 +23,11 @@ from services.ledger.commands import (
     UpdateSubscription,
     meaning,
 )
-from services.ledger.consequences import judge_threshold
-from services.ledger.model import Subscription
-from services.ledger.organizing import create_organization, update_organization
-from services.ledger.refusal import Reason, Refused
-from services.ledger.subscribing import cancel_subscription, create_subscription, update_subscription
+from services.ledger.rules.consequences import judge_threshold
+from services.ledger.rules.model import Subscription
+from services.ledger.rules.organizing import create_organization, update_organization
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.subscribing import cancel_subscription, create_subscription, update_subscription
 
 
 def decide(book: Book, organization: str, call: Call, now: datetime) -> Answer:

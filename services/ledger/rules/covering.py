@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from services.ledger.answers import AllocationNames, Consequences
-from services.ledger.book import Book, Moment
-from services.ledger.consequences import no_longer_fitting, resume, suspend
-from services.ledger.encoding import instant_text
-from services.ledger.model import Allocation, Figures, Subscription
-from services.ledger.refusal import Reason, Refused
-from services.ledger.schedule import covered_until, lowers_coverage
+from services.ledger.rules.answers import AllocationNames, Consequences
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.consequences import no_longer_fitting, resume, suspend
+from services.ledger.rules.encoding import instant_text
+from services.ledger.rules.model import Allocation, Figures, Subscription
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.schedule import covered_until, lowers_coverage
 
 WOULD_SUSPEND_NAMES_MAX: Final = 5
 

@@ -4,10 +4,10 @@ from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
 
-from services.ledger.book import Book, Moment
-from services.ledger.consequences import judge_threshold, no_longer_fitting, resume, suspend
-from services.ledger.model import EntryKind, Subscription, SubscriptionState
-from services.ledger.schedule import instants, reminder_days
+from services.ledger.rules.book import Book, Moment
+from services.ledger.rules.consequences import judge_threshold, no_longer_fitting, resume, suspend
+from services.ledger.rules.model import EntryKind, Subscription, SubscriptionState
+from services.ledger.rules.schedule import instants, reminder_days
 
 
 def settle(book: Book, now: datetime) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from services.ledger import names
+from services.ledger.rules import names
 
 
 class SubscriptionState(StrEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.ledger.encoding import (
+from services.ledger.rules.encoding import (
     allocation_from,
     allocation_json,
     figures_from,
@@ -15,8 +15,8 @@ from services.ledger.encoding import (
     subscription_from,
     subscription_json,
 )
-from services.ledger.limits import NAMES_LISTED_MAX
-from services.ledger.model import Allocation, Figures, OrganizationFields, Subscription
+from services.ledger.rules.limits import NAMES_LISTED_MAX
+from services.ledger.rules.model import Allocation, Figures, OrganizationFields, Subscription
 
 
 @dataclass(frozen=True, slots=True)

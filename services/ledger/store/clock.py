@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.ledger.database import Connection
+from services.ledger.store.database import Connection
 
 log = logging.getLogger(__name__)
 

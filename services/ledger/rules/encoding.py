@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from services.ledger.model import (
+from services.ledger.rules.model import (
     Allocation,
     AllocationState,
     Entry,
