@@ -65,12 +65,21 @@ async def change_catalog(
 
 
 async def was_committed(connection: Connection, change: Change) -> bool | None:
-    """Looks under the catalogue's lock, so that a commit on its way is waited for; None if it was changed again."""
-    async with connection.transaction():
+    """Looks under the catalogue's lock, so that a commit on its way is waited for; None if it was changed again.
+
+    The look itself is committed, which waits for the standby: what it saw is there to stay. Raises what `commit` does.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
         await catalog_tables.wait_longer_for_lock(connection)
         await catalog_tables.lock_catalog(connection)
         key = change.after.offering
         current = (await catalog_tables.read_offerings(connection, [key])).get(key)
+    except BaseException:
+        await roll_back(transaction)
+        raise
+    await commit(connection, transaction)
     if current == change.after:
         return True
     return False if current == change.before else None

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from services.ledger.catalog import CatalogUnconfirmed, Change, change_catalog, was_committed
-from services.ledger.committing import NotReplicated
+from services.ledger.committing import CommitLost, NotReplicated
 from services.ledger.lane import RETRY_SECONDS_MAX, outcome_unknown
 from services.ledger.rules import names
 from services.ledger.rules.cataloguing import CatalogCommand
@@ -84,7 +84,7 @@ class CatalogLane:
             try:
                 async with self._connection() as connection:
                     return await was_committed(connection, change)
-            except Refused:
+            except (Refused, CommitLost, NotReplicated):
                 await asyncio.sleep(RETRY_SECONDS_MAX)
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from services.ledger.committing import CommitLost, commit, roll_back
+from services.ledger.committing import CommitLost, NotReplicated, commit, roll_back
 from services.ledger.opening import open_book, write_book
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.book import Book, NotLoaded, Shelf
@@ -24,7 +24,9 @@ from services.ledger.store.database import AWAY, Connection, Pool, pooled
 
 log = logging.getLogger(__name__)
 
-POOL_WAIT_SECONDS: Final = 1.0
+POOL_WAIT_SECONDS: Final = 5.0
+SETTLING_ROUNDS_MAX: Final = 100
+"""More can only come due meanwhile if time runs; that it does not end is a bug."""
 
 Verdict = Answer | Refused
 
@@ -64,9 +66,12 @@ async def carry_out(pool: Pool, organization: str, claim: Claim) -> list[Verdict
     What is due is settled and committed first. Raises Busy, Away, Unconfirmed or NotReplicated.
     """
     async with ledger_connection(pool) as connection:
-        while (verdicts := await _try_to_carry_out(connection, organization, claim)) is None:
+        for _ in range(SETTLING_ROUNDS_MAX):
+            verdicts = await _try_to_carry_out(connection, organization, claim)
+            if verdicts is not None:
+                return verdicts
             await settle_organization(connection, organization)
-        return verdicts
+    raise RuntimeError(f"{organization}: settling it changes nothing of what is due")
 
 
 @asynccontextmanager
@@ -75,16 +80,16 @@ async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
     try:
         async with pooled(pool, wait_seconds=POOL_WAIT_SECONDS) as connection:
             yield connection
-    except (asyncpg.LockNotAvailableError, TimeoutError) as error:
+    except asyncpg.LockNotAvailableError as error:
         raise Busy(str(error)) from error
-    except AWAY as error:
-        raise Away(str(error)) from error
+    except (*AWAY, TimeoutError) as error:
+        raise Away(str(error) or "no connection was to be had in time") from error
 
 
 async def settle_organization(connection: Connection, organization: str, *, skip_if_locked: bool = False) -> bool:
     """Applies and commits everything that is due; False if there was nothing to do.
 
-    Losing the connection during the commit does no harm: what is due then is still due, or settled.
+    Losing the connection during the commit does no harm: what is due then is still due, or settled. Raises Away.
     """
     transaction = connection.transaction()
     await transaction.start()
@@ -98,7 +103,10 @@ async def settle_organization(connection: Connection, organization: str, *, skip
     except BaseException:
         await roll_back(transaction)
         raise
-    await asyncio.shield(transaction.commit())
+    try:
+        await commit(connection, transaction)
+    except (CommitLost, NotReplicated) as error:
+        raise Away(str(error)) from error
     return due
 
 
@@ -125,12 +133,23 @@ def is_due(state: Organization, now: datetime) -> bool:
     return state.next_transition_time is not None and state.next_transition_time <= now
 
 
-async def was_committed(pool: Pool, commit: Commit) -> bool:
-    """Looks under the organization's row lock, so that a commit that is still on its way is waited for."""
-    async with ledger_connection(pool) as connection, connection.transaction():
-        await _lock(connection, commit.organization)
-        digest = await reads.read_entry_digest(connection, commit.organization, commit.first_revision)
-        return digest == commit.first_digest
+async def was_committed(pool: Pool, lost: Commit) -> bool:
+    """Looks under the organization's row lock, so that a commit that is still on its way is waited for.
+
+    The look itself is committed, which waits for the standby: what it saw is there to stay. Raises Busy or Away, and
+    what `commit` raises: then it is not known yet.
+    """
+    async with ledger_connection(pool) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await _lock(connection, lost.organization)
+            digest = await reads.read_entry_digest(connection, lost.organization, lost.first_revision)
+        except BaseException:
+            await roll_back(transaction)
+            raise
+        await commit(connection, transaction)
+        return digest == lost.first_digest
 
 
 async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> None:
