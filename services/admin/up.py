@@ -1,6 +1,7 @@
 """`earmark-admin up`: all of Earmark on this machine until Ctrl-C."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import click
 
 from services.admin import embedded
-from services.admin.stack import Stack, stack
+from services.admin.stack import DATABASE_VARIABLE, Stack, stack
 
 WATCH_SECONDS = 0.5
 
@@ -41,12 +42,14 @@ def _ended(children: Sequence[embedded.Child]) -> embedded.Child | None:
 def _greeting(running: Stack, data_folder: Path | None) -> str:
     [address] = running.addresses
     kept = f"in {data_folder}" if data_folder else "nowhere: all is gone when this ends"
+    if os.environ.get(DATABASE_VARIABLE):
+        kept = f"in the database of {DATABASE_VARIABLE}"
     return f"""
 Earmark is up, with {running.offerings} offerings in its catalogue. Ctrl-C stops it.
 
   gRPC       {address}
-  Postgres   {running.database_url}
-  Redis      {running.redis_url}
+  Postgres   {without_password(running.database_url)}
+  Redis      {without_password(running.redis_url)}
   data       {kept}
 
 Try it:
@@ -54,3 +57,7 @@ Try it:
   .venv/bin/earmark --address {address} offering list
   grpcurl -plaintext -d '{{"page_size": 3}}' {address} earmark.v1.CatalogService/ListOfferings
 """
+
+
+def without_password(url: str) -> str:
+    return re.sub(r"(?<=:)[^:@/]*(?=@)", "***", url)
