@@ -181,7 +181,8 @@ class Lane:
         reason = Reason.LOCK_TIMEOUT if isinstance(error, Busy) else Reason.DATABASE_UNAVAILABLE
         now = self._now()
         impatient = [each for each in batch if now >= min(each.since + PATIENCE_SECONDS, each.expires_at)]
-        self._refuse(impatient, unavailable(reason, self._organization, str(error)))
+        if impatient:
+            self._refuse(impatient, unavailable(reason, self._organization, str(error)))
         return [each for each in batch if self._is_wanted(each)]
 
     def _is_wanted(self, ticket: Ticket) -> bool:
