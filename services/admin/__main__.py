@@ -102,7 +102,10 @@ def clock_advance(duration: str) -> None:
     by = _duration(duration)
 
     async def work(connection: Connection) -> Clock:
-        return await advance_clock(connection, by)
+        try:
+            return await advance_clock(connection, by)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="DURATION") from error
 
     click.echo(_clock_text(_with_connection(work)))
 
@@ -168,7 +171,10 @@ def _duration(text: str) -> timedelta:
     if not text or not found:
         raise click.BadParameter(f"{text!r} is no duration; such are 30d, 12h or 1d12h", param_hint="DURATION")
     weeks, days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError as error:
+        raise click.BadParameter(f"{text!r} is too long", param_hint="DURATION") from error
 
 
 def _clock_text(clock: Clock) -> str:

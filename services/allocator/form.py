@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.ledger.rules import limits
+from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.refusal import FieldViolation, invalid_fields
 
 ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}\Z", re.ASCII)
@@ -121,11 +122,11 @@ class Form:
         if not -NANOS < value.nanos < NANOS or value.seconds * value.nanos < 0:
             self.fail(f"{field}.nanos", "must be -999999999 to 999999999 and have the sign of the seconds")
             return timedelta()
-        longest = int(limits.GRACE_MAX.total_seconds())
-        if not 0 <= value.seconds * NANOS + value.nanos <= longest * NANOS:
-            self.fail(field, f"must be 0 to 365 days ({longest} s), but is {value.seconds} s")
+        microseconds = value.seconds * 1_000_000 + int(value.nanos / 1000)  # What is finer is cut off.
+        if not 0 <= microseconds <= limits.GRACE_MAX // MICROSECOND:
+            self.fail(field, f"must be 0 to 365 days (31536000 s), but is {value.seconds} s")
             return timedelta()
-        return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+        return microseconds * MICROSECOND
 
     def price(self, field: str, value: str) -> Decimal:
         """A plain decimal number: digits, and at most 6 after a point."""

@@ -11,10 +11,9 @@ from earmark.v1 import resources_pb2 as pb
 from services.allocator.form import EPOCH
 from services.ledger.rules import names
 from services.ledger.rules.answers import AllocationNames, Balance, Consequences
+from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.model import Allocation, AllocationState, Organization, OrganizationFields, Subscription
 from services.ledger.rules.price import Offering, Price
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 def timestamp(instant: datetime | None) -> Timestamp | None:

@@ -1,6 +1,7 @@
 """Carrying a change of the catalogue out: one transaction under the catalogue's lock."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,9 +41,13 @@ class Change:
 
 
 async def change_catalog(
-    connection: Connection, command: CatalogCommand, *, request_id: str = "", validate_only: bool = False
+    connection: Connection,
+    command: CatalogCommand,
+    *,
+    request_id: str = "",
+    when_locked: Callable[[], object] = lambda: None,
 ) -> Change:
-    """Carries the command out in one transaction.
+    """Carries the command out in one transaction; `when_locked` is called when nobody else can come between.
 
     A request id that was used with the same meaning gives the first answer again. Raises Refused, CatalogUnconfirmed
     or NotReplicated.
@@ -50,18 +55,28 @@ async def change_catalog(
     transaction = connection.transaction()
     await transaction.start()
     try:
-        change = await _carry_out(connection, command, "" if validate_only else request_id)
+        await catalog_tables.wait_longer_for_lock(connection)
+        await catalog_tables.lock_catalog(connection)
+        when_locked()
+        change = await _carry_out(connection, command, request_id)
     except BaseException:
         await roll_back(transaction)
         raise
-    if validate_only:
-        await transaction.rollback()
-        return change
     try:
         await commit(connection, transaction)
     except CommitLost as lost:
         raise CatalogUnconfirmed(change) from lost
     return change
+
+
+async def decide_catalog(connection: Connection, command: CatalogCommand) -> Change:
+    """What would become of the command now. Writes nothing and looks at no request id. Raises Refused."""
+    now = await reads.read_now(connection)
+    before = (await catalog_tables.read_offerings(connection, [command.offering])).get(command.offering)
+    if isinstance(command, CreateOffering):
+        count = await catalog_tables.count_offerings(connection)
+        return Change(before, create_offering(before, command, count, now), now)
+    return Change(before, update_offering(before, command, now), now)
 
 
 async def was_committed(connection: Connection, change: Change) -> bool | None:
@@ -86,25 +101,18 @@ async def was_committed(connection: Connection, change: Change) -> bool | None:
 
 
 async def _carry_out(connection: Connection, command: CatalogCommand, request_id: str) -> Change:
-    await catalog_tables.wait_longer_for_lock(connection)
-    await catalog_tables.lock_catalog(connection)
-    now = await reads.read_now(connection)
     if request_id and (used := await catalog_tables.read_catalog_request(connection, request_id)):
         return _replay(used, request_id, command)
-    before = (await catalog_tables.read_offerings(connection, [command.offering])).get(command.offering)
-    if isinstance(command, CreateOffering):
-        count = await catalog_tables.count_offerings(connection)
-        after = create_offering(before, command, count, now)
-    else:
-        after = update_offering(before, command, now)
+    change = await decide_catalog(connection, command)
+    before, after = change.before, change.after
     if after != before:
         await catalog_tables.upsert_offering(connection, after)
         new_prices = after.prices[len(before.prices) if before else 0 :]
         await catalog_tables.insert_prices(connection, after.offering, new_prices)
     if request_id:
-        answer = json.dumps({"as_of": instant_text(now), **offering_json(after)})
-        await catalog_tables.insert_catalog_request(connection, request_id, meaning(command), answer, now)
-    return Change(before, after, now)
+        answer = json.dumps({"as_of": instant_text(change.as_of), **offering_json(after)})
+        await catalog_tables.insert_catalog_request(connection, request_id, meaning(command), answer, change.as_of)
+    return change
 
 
 def _replay(used: tuple[bytes, str], request_id: str, command: CatalogCommand) -> Change:

@@ -29,13 +29,11 @@ class CatalogLane:
         self._turn = asyncio.Lock()
         self._works: set[asyncio.Task[Change]] = set()
 
-    async def change(
-        self, command: CatalogCommand, *, request_id: str, validate_only: bool, seconds: float
-    ) -> tuple[Offering, datetime]:
+    async def change(self, command: CatalogCommand, request_id: str, seconds: float) -> tuple[Offering, datetime]:
         """The offering after the command, and as of when; within about `seconds`. Raises Refused."""
         begun = asyncio.Event()
-        work = asyncio.create_task(self._work(command, request_id, validate_only, begun))
-        self._works.add(work)  # It goes on to its end, whoever waits for it.
+        work = asyncio.create_task(self._work(command, request_id, begun))
+        self._works.add(work)  # Once begun it goes on to its end, whoever waits for it.
         work.add_done_callback(self._forget)
         try:
             async with asyncio.timeout(seconds):
@@ -45,8 +43,10 @@ class CatalogLane:
         except TimeoutError as error:
             if begun.is_set():
                 raise outcome_unknown(names.offering_name(command.offering)) from error
-            work.cancel()
             raise _lock_timeout() from error
+        finally:
+            if not begun.is_set():
+                work.cancel()
         return change.after, change.as_of
 
     async def drained(self) -> None:
@@ -59,17 +59,12 @@ class CatalogLane:
         if not work.cancelled():
             work.exception()  # Seen by whoever still waits.
 
-    async def _work(
-        self, command: CatalogCommand, request_id: str, validate_only: bool, begun: asyncio.Event
-    ) -> Change:
+    async def _work(self, command: CatalogCommand, request_id: str, begun: asyncio.Event) -> Change:
         async with self._turn:
-            begun.set()
             while True:
                 try:
                     async with self._connection() as connection:
-                        return await change_catalog(
-                            connection, command, request_id=request_id, validate_only=validate_only
-                        )
+                        return await change_catalog(connection, command, request_id=request_id, when_locked=begun.set)
                 except CatalogUnconfirmed as lost:
                     log.warning("the catalogue: connection lost during commit; looking it up")
                     happened = await self._look_up(lost.change)

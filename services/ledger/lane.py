@@ -81,7 +81,9 @@ class Lane:
         if len(self._queue) >= QUEUE_CALLS_MAX:
             raise too_many_waiting(self._organization, len(self._queue))
         if self._taken_at is not None and self._now() - self._taken_at > PATIENCE_SECONDS + COMMIT_PATIENCE_SECONDS:
-            raise unavailable(Reason.DATABASE_UNAVAILABLE, self._organization, "an earlier commit is not confirmed yet")
+            raise unavailable(
+                Reason.DATABASE_UNAVAILABLE, self._organization
+            )  # An earlier commit is not confirmed yet.
         self._queue.append(ticket)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
@@ -182,7 +184,8 @@ class Lane:
         now = self._now()
         impatient = [each for each in batch if now >= min(each.since + PATIENCE_SECONDS, each.expires_at)]
         if impatient:
-            self._refuse(impatient, unavailable(reason, self._organization, str(error)))
+            log.warning("%s: %d calls waited in vain: %s (%s)", self._organization, len(impatient), reason, error)
+            self._refuse(impatient, unavailable(reason, self._organization))
         return [each for each in batch if self._is_wanted(each)]
 
     def _is_wanted(self, ticket: Ticket) -> bool:
@@ -226,14 +229,13 @@ def outcome_unknown(name: str) -> Refused:
     return Refused(Reason.OUTCOME_UNKNOWN, text, {"outcome": "unknown"}, name)
 
 
-def unavailable(reason: Reason, organization: str, why: str) -> Refused:
+def unavailable(reason: Reason, organization: str) -> Refused:
     """A call that was not carried out, for a reason of the service's own."""
     name = names.organization_name(organization)
     text = {
-        Reason.LOCK_TIMEOUT: "its lock was not granted in time",
+        Reason.LOCK_TIMEOUT: "the call's turn did not come in time",
         Reason.DATABASE_UNAVAILABLE: "the database cannot be reached",
     }[reason]
-    log.warning("%s: %s (%s)", name, text, why)
     return Refused(reason, f"{name}: {text}; nothing was changed, try again in a moment", {}, name)
 
 

@@ -1,12 +1,14 @@
 """The ledger as its users see it: changes go through the organizations' lanes, reads find everything settled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
 from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.rules import names
@@ -18,6 +20,8 @@ from services.ledger.rules.refusal import Reason, Refused
 from services.ledger.store import reads, snapshots
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
 from services.ledger.transaction import decide_all, is_due
+
+log = logging.getLogger(__name__)
 
 WAITING_CALLS_MAX: Final = 16_384
 """In all lanes of this process."""
@@ -50,15 +54,16 @@ class Ledger:
         What is due is settled all the same, before.
         """
         rehearsed = [replace(call, request_id="") for call in calls]
+        left = _time_left(seconds)
         while True:
-            async with self._reading(seconds) as connection:
+            async with self._reading(left()) as connection:
                 state = await reads.read_organization(connection, organization)
                 now = await reads.read_now(connection)
                 if state is None or not is_due(state, now):
                     now = max(now, state.settled_time) if state else now
                     _, verdicts = await decide_all(connection, organization, state, rehearsed, now)
                     return verdicts
-            await self.settle(organization, seconds)
+            await self.settle(organization, left())
 
     async def settle(self, organization: str, seconds: float) -> None:
         """Has everything that is due applied; returns when it is."""
@@ -70,7 +75,11 @@ class Ledger:
         self, command: CatalogCommand, *, request_id: str, validate_only: bool, seconds: float
     ) -> tuple[Offering, datetime]:
         """The offering after the command, and as of when; within about `seconds`. Raises Refused."""
-        return await self._catalog.change(command, request_id=request_id, validate_only=validate_only, seconds=seconds)
+        if not validate_only:
+            return await self._catalog.change(command, request_id, seconds)
+        async with self._reading(seconds) as connection:
+            change = await decide_catalog(connection, command)
+        return change.after, change.as_of
 
     @asynccontextmanager
     async def snapshot(self, organization: str | None, seconds: float) -> AsyncIterator[snapshots.Snapshot]:
@@ -78,12 +87,13 @@ class Ledger:
 
         Raises Refused with ORGANIZATION_NOT_FOUND.
         """
+        left = _time_left(seconds)
         if organization is not None:
-            async with self._reading(seconds) as connection:
+            async with self._reading(left()) as connection:
                 due = await snapshots.is_due(connection, organization)
             if due:
-                await self.settle(organization, seconds)
-        async with self._reading(seconds) as connection:
+                await self.settle(organization, left())
+        async with self._reading(left()) as connection:
             yield await snapshots.open_snapshot(connection, organization)
 
     async def drained(self) -> None:
@@ -103,6 +113,7 @@ class Ledger:
             ):
                 yield connection
         except (*AWAY, TimeoutError) as error:
+            log.warning("a read was given up: the database cannot be reached or is slow: %s", str(error) or "no answer")
             text = "the database cannot be reached, or did not answer in time; try again in a moment"
             raise Refused(Reason.DATABASE_UNAVAILABLE, text) from error
 
@@ -145,4 +156,10 @@ class Ledger:
         except TimeoutError:
             if ticket.taken and ticket.call:
                 return outcome_unknown(names.organization_name(organization))
-            return unavailable(Reason.LOCK_TIMEOUT, organization, "the caller's time is up")
+            return unavailable(Reason.LOCK_TIMEOUT, organization)
+
+
+def _time_left(seconds: float) -> Callable[[], float]:
+    """Asked again and again: what is left of so many seconds, from now."""
+    end = asyncio.get_running_loop().time() + seconds
+    return lambda: max(0.0, end - asyncio.get_running_loop().time())

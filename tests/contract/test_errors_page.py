@@ -41,7 +41,7 @@ def metadata_in_the_code() -> dict[str, set[str]]:
         if site.reason:
             found[site.reason] |= site.keys
     for reason in OF_A_VARIABLE:
-        found[reason] |= unavailable(reason, "an-organization", "").figures.keys()
+        found[reason] |= unavailable(reason, "an-organization").figures.keys()
     return found
 
 

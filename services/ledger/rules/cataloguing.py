@@ -146,6 +146,9 @@ def offering_from(value: Mapping[str, Any]) -> Offering:
 
 def _with_price(current: Offering, terms: Terms, now: datetime, name: str) -> Offering:
     effective = terms.effective_time or now
+    sent = _price(terms, len(current.prices) + 1, effective)
+    if any(each.effective_time == effective and each.same_terms(sent) for each in current.prices):
+        return current  # A version that is there already, sent back as it was read.
     if effective < now:
         raise invalid_field(
             "offering.price.effective_time",
@@ -153,12 +156,11 @@ def _with_price(current: Offering, terms: Terms, now: datetime, name: str) -> Of
             "now on",
             {"effectiveTime": instant_text(effective), "now": instant_text(now)},
         )
-    new = _price(terms, len(current.prices) + 1, effective)
-    if current.price_at(effective).same_terms(new):
+    if current.price_at(effective).same_terms(sent):
         return current
-    if new.version > PRICE_VERSIONS_MAX:
-        raise limit_exceeded("versions of its price", new.version, PRICE_VERSIONS_MAX, name)
-    return replace(current, prices=(*current.prices, new))
+    if sent.version > PRICE_VERSIONS_MAX:
+        raise limit_exceeded("versions of its price", sent.version, PRICE_VERSIONS_MAX, name)
+    return replace(current, prices=(*current.prices, sent))
 
 
 def _price(terms: Terms, version: int, effective_time: datetime) -> Price:

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.ledger.rules.limits import INSTANT_END
 from services.ledger.store.database import Connection
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ async def read_clock(connection: Connection) -> Clock:
 
 
 async def advance_clock(connection: Connection, by: timedelta) -> Clock:
-    """Moves time forwards for every process. Raises ClockNotMovable, or ValueError if `by` is negative."""
+    """Moves time forwards for every process. Raises ClockNotMovable, or ValueError for backwards and for too far."""
     if by < timedelta():
         raise ValueError(f"the clock moves forwards only, and {by} is backwards")
+    if by >= INSTANT_END - (await read_clock(connection)).now:
+        raise ValueError(f"{by} is too far: the clock stays in the years 2000 to 2200")
     moved = await connection.execute("UPDATE clock SET ahead = ahead + $1 WHERE movable", by)
     if moved == "UPDATE 0":
         raise ClockNotMovable(ClockNotMovable.__doc__)

@@ -23,6 +23,9 @@ BEGIN
     IF NEW.ahead < OLD.ahead THEN
         RAISE EXCEPTION 'the clock moves forwards only';
     END IF;
+    IF clock_timestamp() + NEW.ahead >= timestamptz '2201-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION 'the clock stays in the years 2000 to 2200';
+    END IF;
     RETURN NEW;
 END $$;
 CREATE TRIGGER clock_is_kept BEFORE TRUNCATE ON clock FOR EACH STATEMENT EXECUTE FUNCTION guard_clock();
