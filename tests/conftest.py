@@ -56,7 +56,7 @@ async def template(postgres: embedded.Server) -> str:
 
 @pytest.fixture
 async def database(postgres: embedded.Server, template: str) -> AsyncIterator[str]:
-    """The URL of a fresh database; afterwards its ledger is derived again from the entries."""
+    """The URL of a fresh database. `sound` derives its ledger again from the entries afterwards."""
     name = f"test_{next(numbers)}"
     server = await asyncpg.connect(postgres.url)
     await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

@@ -1,1 +1,1 @@
-"""Administration: migrate, load the catalogue, verify, the embedded servers."""
+"""Administration: migrate, load the catalogue, the clock, the embedded servers, the demonstration."""

@@ -10,7 +10,15 @@ from typing import Final
 
 from services.ledger.catalog import change_catalog
 from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
-from services.ledger.rules.limits import CREDITS_MAX, PRICE_MAX, UNITS_MAX
+from services.ledger.rules.limits import (
+    CREDITS_MAX,
+    ID_PATTERN,
+    PRICE_MAX,
+    PRICE_PATTERN,
+    TEXT_CHARACTERS_MAX,
+    UNITS_MAX,
+    has_control_characters,
+)
 from services.ledger.store import catalog_tables
 from services.ledger.store.database import Connection
 
@@ -25,8 +33,6 @@ COLUMNS: Final = (
     "block_units",
     "max_credits",
 )
-ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}", re.ASCII)
-PRICE: Final = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?", re.ASCII)
 WHOLE: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 
 
@@ -97,13 +103,14 @@ def _wrong(row: dict[str, str]) -> list[str]:
         return [f"must have {len(COLUMNS)} columns"]
     checks = {
         "offering_id must be 1 to 128 ASCII letters, digits and -._~, beginning with a letter or a digit": bool(
-            ID.fullmatch(row["offering_id"])
+            ID_PATTERN.match(row["offering_id"])
         ),
         "display_name, solution and unit must have at most 256 characters, none of them a control character": all(
-            len(row[each]) <= 256 and row[each].isprintable() for each in ("display_name", "solution", "unit")
+            len(row[each]) <= TEXT_CHARACTERS_MAX and not has_control_characters(row[each])
+            for each in ("display_name", "solution", "unit")
         ),
         "credits_per_block must be a plain decimal number up to 1000000000 with at most 6 places": bool(
-            PRICE.fullmatch(row["credits_per_block"])
+            PRICE_PATTERN.match(row["credits_per_block"])
         )
         and Decimal(row["credits_per_block"]) <= PRICE_MAX,
         "block_units must be a whole number from 1 to 10^12": bool(WHOLE.fullmatch(row["block_units"]))

@@ -33,7 +33,7 @@ class Stack:
     offerings: int
     """In the catalogue."""
     children: Sequence[embedded.Child] = field(repr=False)
-    """The allocators, then the workers."""
+    """The allocators, then the expiry worker."""
 
 
 @contextmanager
@@ -42,7 +42,6 @@ def stack(
     *,
     listen_address: str = "127.0.0.1:0",
     allocators: int = 1,
-    workers: int = 1,
     movable_clock: bool = False,
     log: IO[bytes] | None = None,
 ) -> Iterator[Stack]:
@@ -58,13 +57,13 @@ def stack(
         environment = {**os.environ, DATABASE_VARIABLE: database_url}
         serving = {**environment, "EARMARK_LISTEN_ADDRESS": listen_address}
         started = [_allocator(running, serving, log) for _ in range(allocators)]
-        sweeping = [_worker(running, environment, log) for _ in range(workers)]
+        worker = _worker(running, environment, log)
         yield Stack(
             database_url,
             redis_url,
             addresses=[address for _, address in started],
             offerings=offerings,
-            children=[*(child for child, _ in started), *sweeping],
+            children=[*(child for child, _ in started), worker],
         )
 
 

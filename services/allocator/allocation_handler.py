@@ -23,7 +23,7 @@ from services.ledger.rules.commands import (
     UpdateAllocation,
 )
 from services.ledger.rules.model import AllocationState
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import Refused, allocation_not_found
 
 
 class AllocationHandler(AllocationServiceServicer):
@@ -109,8 +109,7 @@ class AllocationHandler(AllocationServiceServicer):
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
             found = await snapshot.allocation(allocation)
         if found is None:
-            name = names.allocation_name(organization, allocation)
-            raise Refused(Reason.ALLOCATION_NOT_FOUND, f"{name} was never enabled", {}, name)
+            raise allocation_not_found(organization, allocation)
         return allocation_message(*found)
 
     async def ListAllocations(self, request: pb.ListAllocationsRequest, context: Context) -> pb.ListAllocationsResponse:

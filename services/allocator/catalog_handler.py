@@ -8,9 +8,9 @@ from services.allocator.form import Form
 from services.allocator.paging import key_from, page, page_size
 from services.allocator.wire import offering_message
 from services.ledger.ledger import Ledger
-from services.ledger.rules import limits, names
+from services.ledger.rules import limits
 from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import offering_not_found
 
 SETTABLE = ("display_name", "solution", "unit", "price", "retired")
 
@@ -70,8 +70,7 @@ class CatalogHandler(CatalogServiceServicer):
         async with self._ledger.snapshot(None, who.seconds) as snapshot:
             found = await snapshot.offering(offering)
         if found is None:
-            name = names.offering_name(offering)
-            raise Refused(Reason.OFFERING_NOT_FOUND, f"there is no {name}; ListOfferings names them all", {}, name)
+            raise offering_not_found(offering)
         return offering_message(found, snapshot.now)
 
     async def ListOfferings(self, request: pb.ListOfferingsRequest, context: Context) -> pb.ListOfferingsResponse:

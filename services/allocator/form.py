@@ -1,6 +1,5 @@
 """Form and bounds of what is sent: every bad field of a request is found before any of it is looked at."""
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,10 +14,7 @@ from services.ledger.rules import limits
 from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.refusal import FieldViolation, invalid_fields
 
-ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}\Z", re.ASCII)
 ID_RULE: Final = "1 to 128 ASCII letters, digits and -._~, beginning with a letter or a digit"
-PRICE: Final = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?\Z", re.ASCII)
-PRINTABLE: Final = re.compile(r"[ -~]{1,128}\Z")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NANOS: Final = 1_000_000_000
 EVERYTHING: Final = "-"
@@ -63,7 +59,7 @@ class Form:
         return organization, allocation
 
     def id(self, field: str, value: str) -> str:
-        if not ID.match(value):
+        if not limits.ID_PATTERN.match(value):
             self.fail(field, f"must be {ID_RULE}{_but_is(value)}")
         return value
 
@@ -75,7 +71,7 @@ class Form:
     def text(self, field: str, value: str) -> str:
         if len(value) > limits.TEXT_CHARACTERS_MAX:
             self.fail(field, f"must have at most {limits.TEXT_CHARACTERS_MAX} characters, but has {len(value)}")
-        if _has_control_characters(value):
+        if limits.has_control_characters(value):
             self.fail(field, "must not contain control characters")
         return value
 
@@ -87,8 +83,11 @@ class Form:
             for side, part in (("key", key), ("value", text)):
                 size = len(part.encode())
                 if size > limits.LABEL_BYTES_MAX:
-                    self.fail(f"{field}[{_short(key)}]", f"its {side} has {size} bytes; at most 63 are allowed")
-                if _has_control_characters(part):
+                    self.fail(
+                        f"{field}[{_short(key)}]",
+                        f"its {side} has {size} bytes; at most {limits.LABEL_BYTES_MAX} are allowed",
+                    )
+                if limits.has_control_characters(part):
                     self.fail(f"{field}[{_short(key)}]", f"its {side} must not contain control characters")
             if not key:
                 self.fail(field, "a key must not be empty")
@@ -97,13 +96,13 @@ class Form:
     def request_id(self, field: str, value: str, *, required: bool = False, why: str = "") -> str:
         if not value and required:
             self.fail(field, f"is required {why}: a retry would otherwise do it twice; best send a UUID")
-        if value and not PRINTABLE.match(value):
+        if value and not limits.REQUEST_ID_PATTERN.match(value):
             self.fail(field, "must be 1 to 128 printable ASCII characters")
         return value
 
     def etag(self, field: str, value: str) -> str:
         """Whatever it says, it must be short enough to be shown to whoever sent it."""
-        if value and not PRINTABLE.match(value):
+        if value and not limits.REQUEST_ID_PATTERN.match(value):
             self.fail(field, "must be an etag that was read, or empty")
         return value
 
@@ -122,7 +121,8 @@ class Form:
         if not -NANOS < value.nanos < NANOS or value.seconds * value.nanos < 0:
             self.fail(f"{field}.nanos", "must be -999999999 to 999999999 and have the sign of the seconds")
             return timedelta()
-        microseconds = value.seconds * 1_000_000 + int(value.nanos / 1000)  # What is finer is cut off.
+        sign = 1 if value.nanos > 0 else -1  # What is finer is cut off.
+        microseconds = value.seconds * 1_000_000 + sign * (abs(value.nanos) // 1000)
         if not 0 <= microseconds <= limits.GRACE_MAX // MICROSECOND:
             self.fail(field, f"must be 0 to 365 days (31536000 s), but is {value.seconds} s")
             return timedelta()
@@ -130,7 +130,7 @@ class Form:
 
     def price(self, field: str, value: str) -> Decimal:
         """A plain decimal number: digits, and at most 6 after a point."""
-        if not PRICE.match(value) or Decimal(value) > limits.PRICE_MAX:
+        if not limits.PRICE_PATTERN.match(value) or Decimal(value) > limits.PRICE_MAX:
             self.fail(
                 field,
                 "must be a plain decimal number, 0 to 1000000000 with at most 6 places, such as 20 or 0.05"
@@ -154,16 +154,12 @@ class Form:
         parts = value.split("/", 2 * len(collections))
         ids = parts[1::2]
         well_formed = len(parts) == 2 * len(collections) and tuple(parts[::2]) == collections
-        if not well_formed or not all(ID.match(each) or (or_all and each == EVERYTHING) for each in ids):
+        if not well_formed or not all(limits.ID_PATTERN.match(each) or (or_all and each == EVERYTHING) for each in ids):
             pattern = "/".join(f"{each}/{{{each[:-1]}}}" for each in collections)
             also = " or organizations/-" if or_all else ""
             self.fail(field, f"must be {pattern}{also}, each id {ID_RULE}{_but_is(value)}")
             return ["" for _ in collections]
         return ids
-
-
-def _has_control_characters(value: str) -> bool:
-    return any(ord(each) < 0x20 or 0x7F <= ord(each) < 0xA0 for each in value)
 
 
 def _short(value: str) -> str:

@@ -16,7 +16,7 @@ from services.ledger.rules import limits, names
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.commands import CancelSubscription, CreateSubscription, UpdateSubscription
 from services.ledger.rules.model import SubscriptionState
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import subscription_not_found
 
 SETTABLE = ("credits", "start_time", "end_time", "grace_period", "order_reference", "labels")
 
@@ -82,8 +82,7 @@ class SubscriptionHandler(SubscriptionServiceServicer):
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
             found = await snapshot.subscription(subscription)
         if found is None:
-            name = names.subscription_name(organization, subscription)
-            raise Refused(Reason.SUBSCRIPTION_NOT_FOUND, f"there is no {name}", {}, name)
+            raise subscription_not_found(organization, subscription)
         return subscription_message(*found)
 
     async def ListSubscriptions(

@@ -217,7 +217,7 @@ async def test_where_nothing_can_be_looked_up_the_caller_hears_so_before_its_dea
     """Had the answer come later, the caller would have seen DEADLINE_EXCEEDED, which says nothing."""
     server = AllocatorServer(Settings(listen_address="127.0.0.1:0"), far_pool)
     await server.start()
-    async with Client(server.address, timeout_seconds=1.0) as client:
+    async with Client(server.address, timeout_seconds=3.0) as client:
         trap = proxy.at("COMMIT", fate, for_good=True)
         with pytest.raises(EarmarkError) as lost:
             await client.adjust_allocation("acme", SENSOR, delta_units=+1, request_id="id-1")
@@ -249,7 +249,7 @@ async def test_a_call_whose_outcome_was_unknown_is_not_carried_out_after_its_dea
     """Its caller was told that it may or may not have happened: it must not happen later."""
     before = await told(connection)
     proxy.at("COMMIT", Fate.CUT_BEFORE, for_good=True)
-    assert await verdict(do(far, "acme", adjust(+1), "id-1", seconds=0.3)) is Reason.OUTCOME_UNKNOWN
+    assert await verdict(do(far, "acme", adjust(+1), "id-1", seconds=2.0)) is Reason.OUTCOME_UNKNOWN
     await proxy.open()
     await far.drained()
     assert await told(connection) == before
@@ -383,7 +383,7 @@ async def test_a_commit_whose_backend_ended_as_it_waited_for_the_standby_is_unkn
     unreplicated: Ledger, own_connection: Connection
 ) -> None:
     """The look-up finds the entry, and must not say so before the standby has it."""
-    calling = asyncio.create_task(verdict(do(unreplicated, "acme", adjust(+1), "id-1", seconds=1.0)))
+    calling = asyncio.create_task(verdict(do(unreplicated, "acme", adjust(+1), "id-1", seconds=4.0)))
     await own_connection.execute("SELECT pg_terminate_backend($1)", await standby_is_awaited(own_connection))
     assert await calling is Reason.OUTCOME_UNKNOWN
     await _wait_for_standby(own_connection, "")
@@ -394,7 +394,7 @@ async def test_a_commit_whose_backend_ended_as_it_waited_for_the_standby_is_unkn
 async def test_a_commit_that_waits_for_the_standby_is_answered_at_the_deadline(
     unreplicated: Ledger, own_connection: Connection
 ) -> None:
-    calling = asyncio.create_task(verdict(do(unreplicated, "acme", adjust(+1), "id-1", seconds=0.5)))
+    calling = asyncio.create_task(verdict(do(unreplicated, "acme", adjust(+1), "id-1", seconds=3.0)))
     backend = await standby_is_awaited(own_connection)
     begun = "SELECT query_start FROM pg_stat_activity WHERE pid = $1"
     commit = await own_connection.fetchval(begun, backend)

@@ -187,7 +187,7 @@ async def test_an_id_twice_in_a_batch_with_another_meaning_is_refused(acme: Ledg
 async def test_a_lock_held_outside_costs_patience_and_changes_nothing(
     acme: Ledger, connection: Connection, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.4)
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 2.0)
     await make_customer(acme, connection, "other")
     before = await told(connection)
     async with locked(database, ["acme"]):

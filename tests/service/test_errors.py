@@ -244,7 +244,7 @@ async def test_a_lock_that_is_not_granted_in_time(
     allocator: AllocatorServer, client: Client, organization: str, connection: Connection
 ) -> None:
     """The answer comes before the caller's deadline, and nothing happens afterwards."""
-    async with connection.transaction(), Client(allocator.address, timeout_seconds=0.5) as hurried:
+    async with connection.transaction(), Client(allocator.address, timeout_seconds=2.0) as hurried:
         await connection.execute("SELECT FROM organization FOR UPDATE")
         error = await refused(hurried.update_organization(organization, display_name="x"), "LOCK_TIMEOUT")
     check(error, "UNAVAILABLE")

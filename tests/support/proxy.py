@@ -65,6 +65,7 @@ class Proxy:
         self._target = (parts.hostname or "127.0.0.1", parts.port or 5432)
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._is_shut = False
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._traps: list[Trap] = []
@@ -90,15 +91,15 @@ class Proxy:
         return trap
 
     async def open(self) -> None:
-        """Listens, at the same port as before."""
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        """Relays, at the same port as before: it is kept all the time, or somebody else might take it."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+            self._port = self._server.sockets[0].getsockname()[1]
+        self._is_shut = False
 
     def shut(self) -> None:
-        """Cuts every connection and refuses new ones."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Cuts every connection, and new ones at once."""
+        self._is_shut = True
         for link in list(self._links):
             link.cut()
 
@@ -111,10 +112,15 @@ class Proxy:
     async def close(self) -> None:
         self.let_go()
         self.shut()
+        if self._server is not None:
+            self._server.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_shut:
+            writer.transport.abort()
+            return
         try:
             server = await asyncio.open_connection(*self._target)
         except OSError:

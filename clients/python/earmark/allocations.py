@@ -115,7 +115,7 @@ class Allocations(Connection):
         """Up to 1,000 steps in order: all or nothing, or with `allow_partial` each on its own.
 
         With `allow_partial` each step has a request id; where none is given, the call's and the step's index:
-        `{request_id}-0`, `{request_id}-1`, ...
+        `{request_id}-0`, `{request_id}-1`, ...: leave them four of the 128 characters.
         """
         call_id = request_id or new_request_id()
         steps = [operation.to_wire(organization) for operation in operations]

@@ -17,7 +17,14 @@ from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.limits import CREDITS_MAX, HELD_CREDITS_MAX, OPEN_ALLOCATIONS_MAX, UNITS_MAX
 from services.ledger.rules.model import Allocation, AllocationState, EntryKind, Figures
 from services.ledger.rules.price import Offering
-from services.ledger.rules.refusal import Reason, Refused, check_etag, limit_exceeded
+from services.ledger.rules.refusal import (
+    Reason,
+    Refused,
+    allocation_not_found,
+    check_etag,
+    limit_exceeded,
+    offering_not_found,
+)
 from services.ledger.rules.schedule import next_start_with
 
 
@@ -79,8 +86,7 @@ def _operate_one(book: Book, operation: Operation, moment: Moment) -> Allocation
 def _enable(book: Book, command: EnableAllocation, moment: Moment) -> Allocation:
     offering = book.offerings.get(command.offering)
     if offering is None:
-        name = names.offering_name(command.offering)
-        raise Refused(Reason.OFFERING_NOT_FOUND, f"there is no {name}; ListOfferings names them all", {}, name)
+        raise offering_not_found(command.offering)
     allocation = book.allocations.get(command.allocation)
     if allocation is not None and allocation.offering != command.offering:
         raise _other_offering(allocation, command.offering)
@@ -194,13 +200,7 @@ def _never_enabled(book: Book, command: EnableAllocation, moment: Moment) -> All
 def _known(book: Book, allocation_id: str) -> Allocation:
     allocation = book.allocations.get(allocation_id)
     if allocation is None:
-        name = names.allocation_name(book.state.organization, allocation_id)
-        raise Refused(
-            Reason.ALLOCATION_NOT_FOUND,
-            f"{name} was never enabled; EnableAllocation switches an offering on",
-            {},
-            name,
-        )
+        raise allocation_not_found(book.state.organization, allocation_id)
     return allocation
 
 

@@ -11,7 +11,7 @@ from services.ledger.rules.commands import NOT_MEANING
 from services.ledger.rules.encoding import instant_from, instant_text
 from services.ledger.rules.limits import OFFERINGS_MAX, PRICE_VERSIONS_MAX
 from services.ledger.rules.price import Offering, Price
-from services.ledger.rules.refusal import Reason, Refused, check_etag, invalid_field, limit_exceeded
+from services.ledger.rules.refusal import Reason, Refused, check_etag, invalid_field, limit_exceeded, offering_not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ def create_offering(current: Offering | None, command: CreateOffering, count: in
 
 
 def update_offering(current: Offering | None, command: UpdateOffering, now: datetime) -> Offering:
-    name = names.offering_name(command.offering)
     if current is None:
-        raise Refused(Reason.OFFERING_NOT_FOUND, f"there is no {name}; create it first", {}, name)
+        raise offering_not_found(command.offering)
+    name = names.offering_name(command.offering)
     check_etag(command.etag, current.etag, name)
     sent: dict[str, Any] = {
         "display_name": command.display_name,

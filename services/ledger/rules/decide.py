@@ -26,7 +26,7 @@ from services.ledger.rules.commands import (
 from services.ledger.rules.consequences import judge_threshold
 from services.ledger.rules.model import Subscription
 from services.ledger.rules.organizing import create_organization, update_organization
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import Reason, Refused, organization_not_found
 from services.ledger.rules.subscribing import cancel_subscription, create_subscription, update_subscription
 
 
@@ -42,7 +42,7 @@ def decide(book: Book, organization: str, call: Call, now: datetime) -> Answer:
     moment = Moment(now, now, call.actor, call.request_id)
     try:
         if book.organization is None and not isinstance(call.command, CreateOrganization):
-            raise _no_organization(organization)
+            raise organization_not_found(organization)
         answer = _carry_out(book, organization, call.command, moment)
     except BaseException:
         book.back_to(mark)
@@ -63,11 +63,6 @@ def _replay(remembered: Remembered, call: Call, organization: str) -> Answer:
         {"requestId": call.request_id},
         names.organization_name(organization),
     )
-
-
-def _no_organization(organization: str) -> Refused:
-    name = names.organization_name(organization)
-    return Refused(Reason.ORGANIZATION_NOT_FOUND, f"there is no {name}; CreateOrganization makes it", {}, name)
 
 
 def _carry_out(book: Book, organization: str, command: Command, moment: Moment) -> Answer:

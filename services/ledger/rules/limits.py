@@ -1,5 +1,6 @@
 """The bounds of everything (the table of limits in docs/architecture.md)."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -51,3 +52,13 @@ REMINDER_DAYS_OF_GRACE: Final = (7, 1)
 THRESHOLD_PERCENTS: Final = (75, 90, 100)
 THRESHOLD_SLACK_PERCENT: Final = 5
 """A crossed threshold is armed again so many percent points below itself."""
+
+ID_PATTERN: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._~-]{{0,{ID_CHARACTERS_MAX - 1}}}\Z", re.ASCII)
+REQUEST_ID_PATTERN: Final = re.compile(rf"[ -~]{{1,{REQUEST_ID_CHARACTERS_MAX}}}\Z")
+PRICE_PATTERN: Final = re.compile(rf"[0-9]{{1,16}}(\.[0-9]{{1,{PRICE_PLACES_MAX}}})?\Z", re.ASCII)
+"""A plain decimal number; that it is not above PRICE_MAX is to be checked besides."""
+
+
+def has_control_characters(text: str) -> bool:
+    """Of those no text for people may hold any."""
+    return any(ord(each) < 0x20 or 0x7F <= ord(each) < 0xA0 for each in text)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from services.ledger.rules import names
+
 
 class Reason(StrEnum):
     """Why a call was refused: `earmark.v1.ErrorReason`, which documents each."""
@@ -66,9 +68,6 @@ class Refused(Exception):
             self,
             message=f"operation {index}: {self.message}",
             figures={**self.figures, "operationIndex": str(index)},
-            violations=tuple(
-                FieldViolation(f"operations[{index}].{each.field}", each.description) for each in self.violations
-            ),
         )
 
 
@@ -103,3 +102,25 @@ def limit_exceeded(what: str, value: int, limit: int, resource: str) -> Refused:
         {"limit": str(limit), "value": str(value), "what": what},
         resource,
     )
+
+
+def organization_not_found(organization: str) -> Refused:
+    name = names.organization_name(organization)
+    return Refused(Reason.ORGANIZATION_NOT_FOUND, f"there is no {name}; CreateOrganization makes it", {}, name)
+
+
+def subscription_not_found(organization: str, subscription: str) -> Refused:
+    name = names.subscription_name(organization, subscription)
+    text = f"there is no {name}; ListSubscriptions names those of the organization"
+    return Refused(Reason.SUBSCRIPTION_NOT_FOUND, text, {}, name)
+
+
+def allocation_not_found(organization: str, allocation: str) -> Refused:
+    name = names.allocation_name(organization, allocation)
+    text = f"{name} was never enabled; EnableAllocation switches an offering on"
+    return Refused(Reason.ALLOCATION_NOT_FOUND, text, {}, name)
+
+
+def offering_not_found(offering: str) -> Refused:
+    name = names.offering_name(offering)
+    return Refused(Reason.OFFERING_NOT_FOUND, f"there is no {name}; ListOfferings names them all", {}, name)

@@ -12,7 +12,14 @@ from services.ledger.rules.covering import change_coverage, unchanged_coverage
 from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.limits import LIVE_SUBSCRIPTIONS_MAX
 from services.ledger.rules.model import EntryKind, Subscription, SubscriptionState
-from services.ledger.rules.refusal import Reason, Refused, check_etag, invalid_field, limit_exceeded
+from services.ledger.rules.refusal import (
+    Reason,
+    Refused,
+    check_etag,
+    invalid_field,
+    limit_exceeded,
+    subscription_not_found,
+)
 
 
 def create_subscription(book: Book, command: CreateSubscription, moment: Moment) -> tuple[Subscription, Consequences]:
@@ -131,13 +138,7 @@ def _check_not_renewed(book: Book, subscription: Subscription) -> None:
 def _known(book: Book, subscription_id: str) -> Subscription:
     subscription = book.subscriptions.get(subscription_id)
     if subscription is None:
-        name = names.subscription_name(book.state.organization, subscription_id)
-        raise Refused(
-            Reason.SUBSCRIPTION_NOT_FOUND,
-            f"there is no {name}; ListSubscriptions names those of the organization",
-            {},
-            name,
-        )
+        raise subscription_not_found(book.state.organization, subscription_id)
     return subscription
 
 

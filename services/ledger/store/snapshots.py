@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.ledger.rules import names
 from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
 from services.ledger.rules.price import Offering
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import organization_not_found
 from services.ledger.store import catalog_tables, reads
 from services.ledger.store.database import Connection
 
@@ -29,8 +28,7 @@ async def is_due(connection: Connection, organization: str) -> bool:
         organization,
     )
     if due is None:
-        name = names.organization_name(organization)
-        raise Refused(Reason.ORGANIZATION_NOT_FOUND, f"there is no {name}; CreateOrganization makes it", {}, name)
+        raise organization_not_found(organization)
     return due
 
 

@@ -11,7 +11,6 @@ import click
 from earmark.cli import parse
 from earmark.operations import Adjust, Disable, Enable, Step
 
-FIELDS = ("operation", "allocation", "offering", "units", "delta_units", "priority", "labels", "request_id")
 _ALLOWED: Mapping[str, tuple[type[Any], frozenset[str], frozenset[str]]] = {
     # operation: its class, what it needs, what it may have
     "enable": (Enable, frozenset({"offering", "units"}), frozenset({"allocation", "priority", "labels"})),

@@ -69,7 +69,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ETAG_MISMATCH: _ErrorReason.ValueType  # 50
     """ABORTED: the resource has changed since the etag was read."""
     LOCK_TIMEOUT: _ErrorReason.ValueType  # 60
-    """UNAVAILABLE, with RetryInfo: the organization's lock was not granted in time. Nothing was changed."""
+    """UNAVAILABLE, with RetryInfo: the call's turn did not come in time: the organization's lock is held, or the
+    deadline was short. Nothing was changed.
+    """
     TOO_MANY_WAITING: _ErrorReason.ValueType  # 61
     """UNAVAILABLE, with RetryInfo: too many calls are waiting. Nothing was changed."""
     DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 62
@@ -135,7 +137,9 @@ REQUEST_ID_REUSED: ErrorReason.ValueType  # 46
 ETAG_MISMATCH: ErrorReason.ValueType  # 50
 """ABORTED: the resource has changed since the etag was read."""
 LOCK_TIMEOUT: ErrorReason.ValueType  # 60
-"""UNAVAILABLE, with RetryInfo: the organization's lock was not granted in time. Nothing was changed."""
+"""UNAVAILABLE, with RetryInfo: the call's turn did not come in time: the organization's lock is held, or the
+deadline was short. Nothing was changed.
+"""
 TOO_MANY_WAITING: ErrorReason.ValueType  # 61
 """UNAVAILABLE, with RetryInfo: too many calls are waiting. Nothing was changed."""
 DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 62
