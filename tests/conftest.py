@@ -1,4 +1,4 @@
-"""Real servers for every test: one Postgres and one Redis a session, a database of its own for each test."""
+"""Real servers for every test: one Postgres a session, a database of its own for each test."""
 
 import itertools
 import os
@@ -33,12 +33,6 @@ Advance = Callable[[timedelta], Awaitable[None]]
 def postgres() -> Iterator[embedded.Server]:
     """No test pulls the plug of the machine, so nothing need reach the disk."""
     with embedded.postgres(settings={"fsync": "off", "full_page_writes": "off", "max_connections": "200"}) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis() -> Iterator[embedded.Server]:
-    with embedded.redis() as server:
         yield server
 
 

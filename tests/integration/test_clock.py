@@ -117,3 +117,13 @@ async def test_a_movable_clock_is_announced_loudly(
     assert record.levelname == "WARNING"
     assert "CLOCK OF THIS DATABASE CAN BE MOVED" in record.message
     assert "3 days, 0:00:00 ahead" in record.message
+
+
+async def test_it_stays_within_its_years(connection: Connection) -> None:
+    """Beyond them no instant could be shown any more, and there would be no way back."""
+    for far in (timedelta(days=200 * 366), timedelta(days=999_999_999)):
+        with pytest.raises(ValueError, match="too far"):
+            await advance_clock(connection, far)
+    with pytest.raises(asyncpg.RaiseError, match="2000 to 2200"):
+        await connection.execute("UPDATE clock SET ahead = interval '8000 years'")
+    assert (await read_clock(connection)).ahead == timedelta()

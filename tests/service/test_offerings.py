@@ -1,12 +1,14 @@
 """The catalogue: every call of CatalogService, and what a price means for those who hold it already."""
 
-from grpc.aio import Channel
+from google.protobuf.field_mask_pb2 import FieldMask
+from grpc.aio import Channel, insecure_channel
 
 import earmark
 from earmark import Client
 from earmark.v1 import catalog_service_pb2 as pb
 from earmark.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from earmark.v1.resources_pb2 import Allocation, Offering
+from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection
 from tests.conftest import Advance
 from tests.support.service_stories import DAY, buy, everything, instant, now, refused
@@ -167,3 +169,26 @@ async def test_a_list_of_all(client: Client) -> None:
         ("offerings/a", True),
         ("offerings/b", False),
     ]
+
+
+async def test_what_was_read_can_be_changed_and_sent_back(allocator: AllocatorServer, client: Client) -> None:
+    """With the price as it was read: no new version of it, whatever the mask."""
+    await client.create_offering("data", price=earmark.price(10))
+    async with insecure_channel(allocator.address) as channel:
+        service = CatalogServiceStub(channel)
+        for paths in ([], ["*"]):
+            offering = await client.get_offering("data")
+            offering.display_name = f"named with {paths}"
+            mask = FieldMask(paths=paths)
+            changed = await service.UpdateOffering(pb.UpdateOfferingRequest(offering=offering, update_mask=mask))
+            assert changed.display_name == offering.display_name
+            assert [each.version for each in changed.prices] == [1]
+
+
+async def test_a_rehearsal_waits_for_nobody(client: Client, connection: Connection) -> None:
+    await client.create_offering("data", price=earmark.price(10))
+    async with connection.transaction():
+        await connection.execute("SELECT FROM catalog FOR UPDATE")
+        rehearsed = await client.update_offering("data", display_name="x", validate_only=True)
+        assert rehearsed.display_name == "x"
+    assert (await client.get_offering("data")).display_name == ""
