@@ -9,7 +9,6 @@ from services.allocator.calling import Caller, Context, caller, change
 from services.allocator.errors import BATCH_DETAIL_BYTES_MAX, status_of
 from services.allocator.form import EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
-from services.allocator.wire import allocation_message, balance_message, labels_of
 from services.ledger.ledger import Ledger
 from services.ledger.rules import limits, names
 from services.ledger.rules.answers import Answer, Balance
@@ -24,6 +23,7 @@ from services.ledger.rules.commands import (
 )
 from services.ledger.rules.model import AllocationState
 from services.ledger.rules.refusal import Refused, allocation_not_found
+from services.wire import allocation_message, balance_message, labels_of
 
 
 class AllocationHandler(AllocationServiceServicer):

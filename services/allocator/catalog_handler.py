@@ -6,11 +6,11 @@ from earmark.v1.catalog_service_pb2_grpc import CatalogServiceServicer
 from services.allocator.calling import Context, caller
 from services.allocator.form import Form
 from services.allocator.paging import key_from, page, page_size
-from services.allocator.wire import offering_message
 from services.ledger.ledger import Ledger
 from services.ledger.rules import limits
 from services.ledger.rules.cataloguing import CreateOffering, Terms, UpdateOffering
 from services.ledger.rules.refusal import offering_not_found
+from services.wire import offering_message
 
 SETTABLE = ("display_name", "solution", "unit", "price", "retired")
 

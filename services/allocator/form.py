@@ -1,7 +1,7 @@
 """Form and bounds of what is sent: every bad field of a request is found before any of it is looked at."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -13,9 +13,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.ledger.rules import limits
 from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.refusal import FieldViolation, invalid_fields
+from services.wire import EPOCH
 
 ID_RULE: Final = "1 to 128 ASCII letters, digits and -._~, beginning with a letter or a digit"
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 NANOS: Final = 1_000_000_000
 EVERYTHING: Final = "-"
 

@@ -6,16 +6,16 @@ from earmark.v1.organization_service_pb2_grpc import OrganizationServiceServicer
 from services.allocator.calling import Context, caller, change
 from services.allocator.form import Form
 from services.allocator.paging import key_from, page, page_size
-from services.allocator.wire import (
+from services.ledger.ledger import Ledger
+from services.ledger.rules import limits
+from services.ledger.rules.answers import Answer
+from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
+from services.wire import (
     balance_message,
     consequences_message,
     organization_message,
     organization_state_message,
 )
-from services.ledger.ledger import Ledger
-from services.ledger.rules import limits
-from services.ledger.rules.answers import Answer
-from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
 
 SETTABLE = ("display_name", "overdraft_limit", "overdraft_unlimited")
 

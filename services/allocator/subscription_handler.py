@@ -8,15 +8,15 @@ from earmark.v1 import resources_pb2
 from earmark.v1 import subscription_service_pb2 as pb
 from earmark.v1.subscription_service_pb2_grpc import SubscriptionServiceServicer
 from services.allocator.calling import Context, caller, change
-from services.allocator.form import EPOCH, EVERYTHING, Form
+from services.allocator.form import EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
-from services.allocator.wire import balance_message, consequences_message, subscription_message
 from services.ledger.ledger import Ledger
 from services.ledger.rules import limits, names
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.commands import CancelSubscription, CreateSubscription, UpdateSubscription
 from services.ledger.rules.model import SubscriptionState
 from services.ledger.rules.refusal import subscription_not_found
+from services.wire import EPOCH, balance_message, consequences_message, subscription_message
 
 SETTABLE = ("credits", "start_time", "end_time", "grace_period", "order_reference", "labels")
 

@@ -8,7 +8,9 @@ from earmark.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -690,3 +692,216 @@ class ListAllocationsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAllocationsResponse: _TypeAlias = ListAllocationsResponse  # noqa: Y015
+
+@_typing.final
+class CheckEntitlementRequest(_message.Message):
+    """Request of CheckEntitlement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    OFFERING_FIELD_NUMBER: _builtins.int
+    ALLOCATION_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`organizations/{organization}`."""
+    offering: _builtins.str
+    """`offerings/{offering}`: all its allocations together."""
+    allocation: _builtins.str
+    """`organizations/{organization}/allocations/{allocation}`, of the parent."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        offering: _builtins.str = ...,
+        allocation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "offering", b"offering", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "offering", b"offering", "parent", b"parent", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["offering", "allocation"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___CheckEntitlementRequest: _TypeAlias = CheckEntitlementRequest  # noqa: Y015
+
+@_typing.final
+class Entitlement(_message.Message):
+    """What an organization may use, at one instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Entitlement._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Entitlement._State.ValueType  # 0
+        """Not used."""
+        ENTITLED: Entitlement._State.ValueType  # 1
+        """Enabled, and paid for by valid credits; or enabled and holding no credits."""
+        IN_GRACE: Entitlement._State.ValueType  # 2
+        """Enabled while more is allocated than is spendable: grace carries it."""
+        SUSPENDED: Entitlement._State.ValueType  # 3
+        """Suspended."""
+        NOT_ENABLED: Entitlement._State.ValueType  # 4
+        """Switched off, or never switched on."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether it may be used."""
+
+    STATE_UNSPECIFIED: Entitlement.State.ValueType  # 0
+    """Not used."""
+    ENTITLED: Entitlement.State.ValueType  # 1
+    """Enabled, and paid for by valid credits; or enabled and holding no credits."""
+    IN_GRACE: Entitlement.State.ValueType  # 2
+    """Enabled while more is allocated than is spendable: grace carries it."""
+    SUSPENDED: Entitlement.State.ValueType  # 3
+    """Suspended."""
+    NOT_ENABLED: Entitlement.State.ValueType  # 4
+    """Switched off, or never switched on."""
+
+    STATE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    COVERED_UNTIL_FIELD_NUMBER: _builtins.int
+    state: Global___Entitlement.State.ValueType
+    """Of an offering: the best of its allocations' states."""
+    units: _builtins.int
+    """The units in that state; 0 for NOT_ENABLED."""
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """When this is so."""
+
+    @_builtins.property
+    def covered_until(self) -> _timestamp_pb2.Timestamp:
+        """Time alone suspends nothing before it: the first scheduled fall of coverage that leaves it below allocated +
+        suspended credits. Unset if there is none, and for what holds no credits. A call may suspend earlier.
+        """
+
+    def __init__(
+        self,
+        *,
+        state: Global___Entitlement.State.ValueType = ...,
+        units: _builtins.int = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+        covered_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_until", b"covered_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "covered_until", b"covered_until", "state", b"state", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Entitlement: _TypeAlias = Entitlement  # noqa: Y015
+
+@_typing.final
+class CheckEntitlementsRequest(_message.Message):
+    """Request of CheckEntitlements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`organizations/{organization}`."""
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntitlementTarget]:
+        """1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        targets: _abc.Iterable[Global___EntitlementTarget] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "targets", b"targets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckEntitlementsRequest: _TypeAlias = CheckEntitlementsRequest  # noqa: Y015
+
+@_typing.final
+class EntitlementTarget(_message.Message):
+    """What is to be used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFERING_FIELD_NUMBER: _builtins.int
+    ALLOCATION_FIELD_NUMBER: _builtins.int
+    offering: _builtins.str
+    """`offerings/{offering}`: all its allocations together."""
+    allocation: _builtins.str
+    """`organizations/{organization}/allocations/{allocation}`, of the parent."""
+    def __init__(
+        self,
+        *,
+        offering: _builtins.str = ...,
+        allocation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "offering", b"offering", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocation", b"allocation", "offering", b"offering", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["offering", "allocation"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___EntitlementTarget: _TypeAlias = EntitlementTarget  # noqa: Y015
+
+@_typing.final
+class CheckEntitlementsResponse(_message.Message):
+    """Response of CheckEntitlements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntitlementResult]:
+        """One for each target, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___EntitlementResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckEntitlementsResponse: _TypeAlias = CheckEntitlementsResponse  # noqa: Y015
+
+@_typing.final
+class EntitlementResult(_message.Message):
+    """What was found about one target."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    ENTITLEMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> _status_pb2.Status:
+        """OK (code 0), or the error that CheckEntitlement would have given."""
+
+    @_builtins.property
+    def entitlement(self) -> Global___Entitlement:
+        """Absent where the status is not OK."""
+
+    def __init__(
+        self,
+        *,
+        status: _status_pb2.Status | None = ...,
+        entitlement: Global___Entitlement | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entitlement", b"entitlement", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entitlement", b"entitlement", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EntitlementResult: _TypeAlias = EntitlementResult  # noqa: Y015

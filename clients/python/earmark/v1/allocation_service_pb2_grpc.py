@@ -66,6 +66,16 @@ class AllocationServiceStub(object):
                 request_serializer=earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsRequest.SerializeToString,
                 response_deserializer=earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsResponse.FromString,
                 _registered_method=True)
+        self.CheckEntitlement = channel.unary_unary(
+                '/earmark.v1.AllocationService/CheckEntitlement',
+                request_serializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementRequest.SerializeToString,
+                response_deserializer=earmark_dot_v1_dot_allocation__service__pb2.Entitlement.FromString,
+                _registered_method=True)
+        self.CheckEntitlements = channel.unary_unary(
+                '/earmark.v1.AllocationService/CheckEntitlements',
+                request_serializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsRequest.SerializeToString,
+                response_deserializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsResponse.FromString,
+                _registered_method=True)
         self.GetAllocation = channel.unary_unary(
                 '/earmark.v1.AllocationService/GetAllocation',
                 request_serializer=earmark_dot_v1_dot_allocation__service__pb2.GetAllocationRequest.SerializeToString,
@@ -132,6 +142,23 @@ class AllocationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckEntitlement(self, request, context):
+        """Whether an offering or an allocation may be used now, and for how long time alone leaves it so. The cheapest call of
+        all: a handful of rows, however many allocations there are.
+        Errors: ORGANIZATION_NOT_FOUND, OFFERING_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckEntitlements(self, request, context):
+        """The same for several of one organization at one instant, each with its own status.
+        Errors: ORGANIZATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAllocation(self, request, context):
         """One allocation as of now.
         Errors: ORGANIZATION_NOT_FOUND, ALLOCATION_NOT_FOUND.
@@ -175,6 +202,16 @@ def add_AllocationServiceServicer_to_server(servicer, server):
                     servicer.ApplyOperations,
                     request_deserializer=earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsRequest.FromString,
                     response_serializer=earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsResponse.SerializeToString,
+            ),
+            'CheckEntitlement': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckEntitlement,
+                    request_deserializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementRequest.FromString,
+                    response_serializer=earmark_dot_v1_dot_allocation__service__pb2.Entitlement.SerializeToString,
+            ),
+            'CheckEntitlements': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckEntitlements,
+                    request_deserializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsRequest.FromString,
+                    response_serializer=earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsResponse.SerializeToString,
             ),
             'GetAllocation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAllocation,
@@ -328,6 +365,60 @@ class AllocationService(object):
             '/earmark.v1.AllocationService/ApplyOperations',
             earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsRequest.SerializeToString,
             earmark_dot_v1_dot_allocation__service__pb2.ApplyOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckEntitlement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earmark.v1.AllocationService/CheckEntitlement',
+            earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementRequest.SerializeToString,
+            earmark_dot_v1_dot_allocation__service__pb2.Entitlement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckEntitlements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/earmark.v1.AllocationService/CheckEntitlements',
+            earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsRequest.SerializeToString,
+            earmark_dot_v1_dot_allocation__service__pb2.CheckEntitlementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

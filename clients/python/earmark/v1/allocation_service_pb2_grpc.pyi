@@ -65,6 +65,15 @@ class AllocationServiceStub:
     the index of the operation. Grounds other than credits come first.
     Errors: those of the operations.
     """
+    CheckEntitlement: _grpc.UnaryUnaryMultiCallable[_allocation_service_pb2.CheckEntitlementRequest, _allocation_service_pb2.Entitlement]
+    """Whether an offering or an allocation may be used now, and for how long time alone leaves it so. The cheapest call of
+    all: a handful of rows, however many allocations there are.
+    Errors: ORGANIZATION_NOT_FOUND, OFFERING_NOT_FOUND.
+    """
+    CheckEntitlements: _grpc.UnaryUnaryMultiCallable[_allocation_service_pb2.CheckEntitlementsRequest, _allocation_service_pb2.CheckEntitlementsResponse]
+    """The same for several of one organization at one instant, each with its own status.
+    Errors: ORGANIZATION_NOT_FOUND.
+    """
     GetAllocation: _grpc.UnaryUnaryMultiCallable[_allocation_service_pb2.GetAllocationRequest, _resources_pb2.Allocation]
     """One allocation as of now.
     Errors: ORGANIZATION_NOT_FOUND, ALLOCATION_NOT_FOUND.
@@ -109,6 +118,15 @@ class AllocationServiceAsyncStub(AllocationServiceStub):
     one transaction or, with `allow_partial`, each a call of its own with its own status. A refusal of the whole names
     the index of the operation. Grounds other than credits come first.
     Errors: those of the operations.
+    """
+    CheckEntitlement: _aio.UnaryUnaryMultiCallable[_allocation_service_pb2.CheckEntitlementRequest, _allocation_service_pb2.Entitlement]  # type: ignore[assignment]
+    """Whether an offering or an allocation may be used now, and for how long time alone leaves it so. The cheapest call of
+    all: a handful of rows, however many allocations there are.
+    Errors: ORGANIZATION_NOT_FOUND, OFFERING_NOT_FOUND.
+    """
+    CheckEntitlements: _aio.UnaryUnaryMultiCallable[_allocation_service_pb2.CheckEntitlementsRequest, _allocation_service_pb2.CheckEntitlementsResponse]  # type: ignore[assignment]
+    """The same for several of one organization at one instant, each with its own status.
+    Errors: ORGANIZATION_NOT_FOUND.
     """
     GetAllocation: _aio.UnaryUnaryMultiCallable[_allocation_service_pb2.GetAllocationRequest, _resources_pb2.Allocation]  # type: ignore[assignment]
     """One allocation as of now.
@@ -181,6 +199,27 @@ class AllocationServiceServicer(metaclass=_abc_1.ABCMeta):
         one transaction or, with `allow_partial`, each a call of its own with its own status. A refusal of the whole names
         the index of the operation. Grounds other than credits come first.
         Errors: those of the operations.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckEntitlement(
+        self,
+        request: _allocation_service_pb2.CheckEntitlementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_service_pb2.Entitlement, _abc.Awaitable[_allocation_service_pb2.Entitlement]]:
+        """Whether an offering or an allocation may be used now, and for how long time alone leaves it so. The cheapest call of
+        all: a handful of rows, however many allocations there are.
+        Errors: ORGANIZATION_NOT_FOUND, OFFERING_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckEntitlements(
+        self,
+        request: _allocation_service_pb2.CheckEntitlementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_allocation_service_pb2.CheckEntitlementsResponse, _abc.Awaitable[_allocation_service_pb2.CheckEntitlementsResponse]]:
+        """The same for several of one organization at one instant, each with its own status.
+        Errors: ORGANIZATION_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

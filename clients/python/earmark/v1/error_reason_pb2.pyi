@@ -68,6 +68,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION, with PreconditionFailure: the request id was used for a call with another meaning."""
     ETAG_MISMATCH: _ErrorReason.ValueType  # 50
     """ABORTED: the resource has changed since the etag was read."""
+    REVISION_NOT_REACHED: _ErrorReason.ValueType  # 55
+    """OUT_OF_RANGE: a watch was to begin after a revision that does not exist yet. Begin anew, with a snapshot."""
+    HISTORY_REPLACED: _ErrorReason.ValueType  # 56
+    """OUT_OF_RANGE: what a watch has delivered is not in the ledger: the database was restored to an earlier state. Begin
+    anew, with a snapshot.
+    """
     LOCK_TIMEOUT: _ErrorReason.ValueType  # 60
     """UNAVAILABLE, with RetryInfo: the call's turn did not come in time: the organization's lock is held, or the
     deadline was short. Nothing was changed.
@@ -136,6 +142,12 @@ REQUEST_ID_REUSED: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION, with PreconditionFailure: the request id was used for a call with another meaning."""
 ETAG_MISMATCH: ErrorReason.ValueType  # 50
 """ABORTED: the resource has changed since the etag was read."""
+REVISION_NOT_REACHED: ErrorReason.ValueType  # 55
+"""OUT_OF_RANGE: a watch was to begin after a revision that does not exist yet. Begin anew, with a snapshot."""
+HISTORY_REPLACED: ErrorReason.ValueType  # 56
+"""OUT_OF_RANGE: what a watch has delivered is not in the ledger: the database was restored to an earlier state. Begin
+anew, with a snapshot.
+"""
 LOCK_TIMEOUT: ErrorReason.ValueType  # 60
 """UNAVAILABLE, with RetryInfo: the call's turn did not come in time: the organization's lock is held, or the
 deadline was short. Nothing was changed.

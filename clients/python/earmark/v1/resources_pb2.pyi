@@ -648,3 +648,259 @@ class AllocationNames(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AllocationNames: _TypeAlias = AllocationNames  # noqa: Y015
+
+@_typing.final
+class Entry(_message.Message):
+    """One line of an organization's ledger; never changed, never deleted. docs/ledger.md says more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Entry._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Entry._Kind.ValueType  # 0
+        """Not used."""
+        ORGANIZATION_CREATED: Entry._Kind.ValueType  # 1
+        """The organization was created."""
+        ORGANIZATION_UPDATED: Entry._Kind.ValueType  # 2
+        """Its display name or its overdraft was changed."""
+        SUBSCRIPTION_CREATED: Entry._Kind.ValueType  # 3
+        """Credits were bought; ACTIVE at once where the term has begun."""
+        SUBSCRIPTION_STARTED: Entry._Kind.ValueType  # 4
+        """A term began."""
+        SUBSCRIPTION_AMENDED: Entry._Kind.ValueType  # 5
+        """Credits, term, grace, order reference or labels were changed."""
+        SUBSCRIPTION_ENDED: Entry._Kind.ValueType  # 6
+        """A term ended, and its grace began."""
+        SUBSCRIPTION_EXPIRED: Entry._Kind.ValueType  # 7
+        """A grace ended, or a term without grace."""
+        SUBSCRIPTION_CANCELLED: Entry._Kind.ValueType  # 8
+        """A subscription was cancelled."""
+        SUBSCRIPTION_ENDING_SOON: Entry._Kind.ValueType  # 9
+        """A reminder; nothing changed. See `ending_soon`."""
+        ALLOCATION_ENABLED: Entry._Kind.ValueType  # 10
+        """An allocation left DISABLED, or is new."""
+        ALLOCATION_ADJUSTED: Entry._Kind.ValueType  # 11
+        """Its units were changed."""
+        ALLOCATION_UPDATED: Entry._Kind.ValueType  # 12
+        """Its priority or its labels were changed, and nothing else."""
+        ALLOCATION_DISABLED: Entry._Kind.ValueType  # 13
+        """It was switched off."""
+        ALLOCATION_SUSPENDED: Entry._Kind.ValueType  # 14
+        """Coverage no longer carried it."""
+        ALLOCATION_RESUMED: Entry._Kind.ValueType  # 15
+        """It came back."""
+        THRESHOLD_CROSSED: Entry._Kind.ValueType  # 16
+        """Allocated credits reached `threshold_percent` of the valid ones."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What happened."""
+
+    KIND_UNSPECIFIED: Entry.Kind.ValueType  # 0
+    """Not used."""
+    ORGANIZATION_CREATED: Entry.Kind.ValueType  # 1
+    """The organization was created."""
+    ORGANIZATION_UPDATED: Entry.Kind.ValueType  # 2
+    """Its display name or its overdraft was changed."""
+    SUBSCRIPTION_CREATED: Entry.Kind.ValueType  # 3
+    """Credits were bought; ACTIVE at once where the term has begun."""
+    SUBSCRIPTION_STARTED: Entry.Kind.ValueType  # 4
+    """A term began."""
+    SUBSCRIPTION_AMENDED: Entry.Kind.ValueType  # 5
+    """Credits, term, grace, order reference or labels were changed."""
+    SUBSCRIPTION_ENDED: Entry.Kind.ValueType  # 6
+    """A term ended, and its grace began."""
+    SUBSCRIPTION_EXPIRED: Entry.Kind.ValueType  # 7
+    """A grace ended, or a term without grace."""
+    SUBSCRIPTION_CANCELLED: Entry.Kind.ValueType  # 8
+    """A subscription was cancelled."""
+    SUBSCRIPTION_ENDING_SOON: Entry.Kind.ValueType  # 9
+    """A reminder; nothing changed. See `ending_soon`."""
+    ALLOCATION_ENABLED: Entry.Kind.ValueType  # 10
+    """An allocation left DISABLED, or is new."""
+    ALLOCATION_ADJUSTED: Entry.Kind.ValueType  # 11
+    """Its units were changed."""
+    ALLOCATION_UPDATED: Entry.Kind.ValueType  # 12
+    """Its priority or its labels were changed, and nothing else."""
+    ALLOCATION_DISABLED: Entry.Kind.ValueType  # 13
+    """It was switched off."""
+    ALLOCATION_SUSPENDED: Entry.Kind.ValueType  # 14
+    """Coverage no longer carried it."""
+    ALLOCATION_RESUMED: Entry.Kind.ValueType  # 15
+    """It came back."""
+    THRESHOLD_CROSSED: Entry.Kind.ValueType  # 16
+    """Allocated credits reached `threshold_percent` of the valid ones."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
+    RECORDED_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    CAUSE_COUNT_FIELD_NUMBER: _builtins.int
+    ORGANIZATION_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    ALLOCATION_FIELD_NUMBER: _builtins.int
+    THRESHOLD_PERCENT_FIELD_NUMBER: _builtins.int
+    ENDING_SOON_FIELD_NUMBER: _builtins.int
+    VALID_DELTA_FIELD_NUMBER: _builtins.int
+    GRACE_DELTA_FIELD_NUMBER: _builtins.int
+    ALLOCATED_DELTA_FIELD_NUMBER: _builtins.int
+    SUSPENDED_DELTA_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`organizations/{organization}/entries/{revision}`."""
+    revision: _builtins.int
+    """1, 2, 3, ... per organization, without gaps, in the order of the commits."""
+    kind: Global___Entry.Kind.ValueType
+    """See Kind."""
+    resource: _builtins.str
+    """The name of the organization, subscription or allocation that it is about."""
+    actor: _builtins.str
+    """Who asked; empty for what time did."""
+    request_id: _builtins.str
+    """The request id of the call that it belongs to; empty if it had none, and for what time did."""
+    cause_count: _builtins.int
+    """How many there were."""
+    threshold_percent: _builtins.int
+    """Of THRESHOLD_CROSSED: 75, 90 or 100."""
+    valid_delta: _builtins.int
+    """By how much the entry changed valid_credits."""
+    grace_delta: _builtins.int
+    """By how much it changed grace_credits."""
+    allocated_delta: _builtins.int
+    """By how much it changed allocated_credits."""
+    suspended_delta: _builtins.int
+    """By how much it changed suspended_credits."""
+    last: _builtins.bool
+    """True: it is the last of its call or settled instant."""
+    digest: _builtins.bytes
+    """SHA-256 over the digest before it and its own content; 32 bytes."""
+    @_builtins.property
+    def effective_time(self) -> _timestamp_pb2.Timestamp:
+        """When it took effect; for what time did, the exact instant. Never decreases with the revision."""
+
+    @_builtins.property
+    def recorded_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was written. Never decreases with the revision."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of what brought it about, where it is a consequence: the first 5."""
+
+    @_builtins.property
+    def organization(self) -> Global___Organization:
+        """Of an organization's own fields; its figures are in `balance`."""
+
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """Of a subscription."""
+
+    @_builtins.property
+    def allocation(self) -> Global___Allocation:
+        """Of an allocation. Unlike elsewhere, `price_version` of a DISABLED one is that which it was enabled with."""
+
+    @_builtins.property
+    def ending_soon(self) -> Global___EndingSoon:
+        """Of SUBSCRIPTION_ENDING_SOON."""
+
+    @_builtins.property
+    def balance(self) -> Global___Balance:
+        """The figures after it, as of its effective_time."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        kind: Global___Entry.Kind.ValueType = ...,
+        resource: _builtins.str = ...,
+        effective_time: _timestamp_pb2.Timestamp | None = ...,
+        recorded_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        causes: _abc.Iterable[_builtins.str] | None = ...,
+        cause_count: _builtins.int = ...,
+        organization: Global___Organization | None = ...,
+        subscription: Global___Subscription | None = ...,
+        allocation: Global___Allocation | None = ...,
+        threshold_percent: _builtins.int = ...,
+        ending_soon: Global___EndingSoon | None = ...,
+        valid_delta: _builtins.int = ...,
+        grace_delta: _builtins.int = ...,
+        allocated_delta: _builtins.int = ...,
+        suspended_delta: _builtins.int = ...,
+        balance: Global___Balance | None = ...,
+        last: _builtins.bool = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "allocation", b"allocation", "balance", b"balance", "effective_time", b"effective_time", "ending_soon", b"ending_soon", "organization", b"organization", "recorded_time", b"recorded_time", "subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "after", b"after", "allocated_delta", b"allocated_delta", "allocation", b"allocation", "balance", b"balance", "cause_count", b"cause_count", "causes", b"causes", "digest", b"digest", "effective_time", b"effective_time", "ending_soon", b"ending_soon", "grace_delta", b"grace_delta", "kind", b"kind", "last", b"last", "name", b"name", "organization", b"organization", "recorded_time", b"recorded_time", "request_id", b"request_id", "resource", b"resource", "revision", b"revision", "subscription", b"subscription", "suspended_delta", b"suspended_delta", "threshold_percent", b"threshold_percent", "valid_delta", b"valid_delta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_after: _TypeAlias = _typing.Literal["organization", "subscription", "allocation"]  # noqa: Y015
+    _WhichOneofArgType_after: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_after) -> _WhichOneofReturnType_after | None: ...
+
+Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class EndingSoon(_message.Message):
+    """A reminder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Ending:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EndingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[EndingSoon._Ending.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ENDING_UNSPECIFIED: EndingSoon._Ending.ValueType  # 0
+        """Not used."""
+        TERM: EndingSoon._Ending.ValueType  # 1
+        """The term."""
+        GRACE: EndingSoon._Ending.ValueType  # 2
+        """The grace."""
+
+    class Ending(_Ending, metaclass=_EndingEnumTypeWrapper):
+        """What ends."""
+
+    ENDING_UNSPECIFIED: EndingSoon.Ending.ValueType  # 0
+    """Not used."""
+    TERM: EndingSoon.Ending.ValueType  # 1
+    """The term."""
+    GRACE: EndingSoon.Ending.ValueType  # 2
+    """The grace."""
+
+    ENDING_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    RENEWED_FIELD_NUMBER: _builtins.int
+    ending: Global___EndingSoon.Ending.ValueType
+    """See Ending."""
+    days: _builtins.int
+    """So many days are left."""
+    renewed: _builtins.bool
+    """Whether the subscription has a renewal that is not over."""
+    def __init__(
+        self,
+        *,
+        ending: Global___EndingSoon.Ending.ValueType = ...,
+        days: _builtins.int = ...,
+        renewed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "ending", b"ending", "renewed", b"renewed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndingSoon: _TypeAlias = EndingSoon  # noqa: Y015

@@ -1,19 +1,21 @@
-"""Ledger values as protobuf messages."""
+"""Ledger values as messages of the contract, for calls and notices alike."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from earmark.v1 import resources_pb2 as pb
-from services.allocator.form import EPOCH
 from services.ledger.rules import names
 from services.ledger.rules.answers import AllocationNames, Balance, Consequences
 from services.ledger.rules.encoding import MICROSECOND
 from services.ledger.rules.model import Allocation, AllocationState, Organization, OrganizationFields, Subscription
 from services.ledger.rules.price import Offering, Price
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def timestamp(instant: datetime | None) -> Timestamp | None:
