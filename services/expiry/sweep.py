@@ -13,7 +13,7 @@ from typing import Final
 
 from services.ledger.store import due
 from services.ledger.store.database import Pool
-from services.ledger.transaction import Away, Busy, ledger_connection, settle_organization
+from services.ledger.transaction import Announce, Away, Busy, ledger_connection, settle_organization
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,11 @@ class Swept:
 class Sweeper:
     """Does one bounded batch at a time. An organization that fails is left alone for a while, longer each time."""
 
-    def __init__(self, pool: Pool, *, request_id_lifetime: timedelta, connections: int) -> None:
+    def __init__(
+        self, pool: Pool, *, request_id_lifetime: timedelta, connections: int, announce: Announce = lambda _: None
+    ) -> None:
         self._pool = pool
+        self._announce = announce
         self._request_id_lifetime = request_id_lifetime
         self._connections = connections
         self._resting: dict[str, tuple[float, float]] = {}
@@ -72,7 +75,7 @@ class Sweeper:
     async def _settle(self, organization: str) -> bool:
         try:
             async with ledger_connection(self._pool) as connection:
-                done = await settle_organization(connection, organization, skip_if_locked=True)
+                done = await settle_organization(connection, organization, self._announce, skip_if_locked=True)
         except (Busy, Away) as error:
             log.warning("%s: not settled now: %s", organization, error)
             self._passed_over.add(organization)

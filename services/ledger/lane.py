@@ -17,6 +17,7 @@ from services.ledger.rules.commands import ApplyOperations, Call
 from services.ledger.rules.refusal import Reason, Refused
 from services.ledger.store.database import Pool
 from services.ledger.transaction import (
+    Announce,
     Away,
     Busy,
     Commit,
@@ -64,9 +65,10 @@ class Ticket:
 class Lane:
     """The calls of one organization in this process, in the order in which they came."""
 
-    def __init__(self, pool: Pool, organization: str, when_idle: Callable[[str], None]) -> None:
+    def __init__(self, pool: Pool, organization: str, announce: Announce, when_idle: Callable[[str], None]) -> None:
         self._pool = pool
         self._organization = organization
+        self._announce = announce
         self._when_idle = when_idle
         self._queue: deque[Ticket] = deque()
         self._taken_at: float | None = None
@@ -155,13 +157,14 @@ class Lane:
             return [ticket.call for ticket in claimed if ticket.call]
 
         try:
-            verdicts = await carry_out(self._pool, self._organization, claim)
+            verdicts = await carry_out(self._pool, self._organization, claim, self._announce)
         except Unconfirmed as unconfirmed:
             log.warning("%s: connection lost during commit; looking it up", self._organization)
             if not await self._look_up(unconfirmed.commit):
                 _release(claimed)
                 raise Busy("the commit did not happen") from unconfirmed
             verdicts = unconfirmed.commit.verdicts
+            self._announce(unconfirmed.commit.balance)
         except NotReplicated:
             raise
         except Exception:

@@ -19,7 +19,7 @@ from services.ledger.rules.price import Offering
 from services.ledger.rules.refusal import Reason, Refused
 from services.ledger.store import reads, snapshots
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
-from services.ledger.transaction import decide_all, is_due
+from services.ledger.transaction import Announce, decide_all, needs_settling
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,9 @@ WAITING_CALLS_MAX: Final = 16_384
 class Ledger:
     """Everything that can be asked of and done to organizations and the catalogue, over one pool of connections."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, announce: Announce = lambda _: None) -> None:
         self._pool = pool
+        self._announce = announce
         self._lanes: dict[str, Lane] = {}
         self._waiting = 0
         self._catalog = CatalogLane(pool)
@@ -59,7 +60,7 @@ class Ledger:
             async with self._reading(left()) as connection:
                 state = await reads.read_organization(connection, organization)
                 now = await reads.read_now(connection)
-                if state is None or not is_due(state, now):
+                if state is None or not needs_settling(state, now):
                     now = max(now, state.settled_time) if state else now
                     _, verdicts = await decide_all(connection, organization, state, rehearsed, now)
                     return verdicts
@@ -90,8 +91,8 @@ class Ledger:
         left = _time_left(seconds)
         if organization is not None:
             async with self._reading(left()) as connection:
-                due = await snapshots.is_due(connection, organization)
-            if due:
+                needed = await snapshots.needs_settling(connection, organization)
+            if needed:
                 await self.settle(organization, left())
         async with self._reading(left()) as connection:
             yield await snapshots.open_snapshot(connection, organization)
@@ -139,7 +140,7 @@ class Ledger:
                 raise too_many_waiting(organization, self._waiting)
             lane = self._lanes.get(organization)
             if lane is None:
-                lane = self._lanes[organization] = Lane(self._pool, organization, self._forget)
+                lane = self._lanes[organization] = Lane(self._pool, organization, self._announce, self._forget)
             lane.submit(ticket)
         except Refused as refused:
             ticket.verdict.set_result(refused)

@@ -20,7 +20,8 @@ from services.ledger.rules.commands import (
 from services.ledger.rules.model import Organization
 from services.ledger.rules.price import Offering
 from services.ledger.rules.schedule import next_transition_time
-from services.ledger.store import catalog_tables, reads, writes
+from services.ledger.rules.summing import offering_changes, usage_hours
+from services.ledger.store import catalog_tables, reads, usage_tables, writes
 from services.ledger.store.database import Connection
 
 
@@ -69,14 +70,25 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
         else:
             await writes.insert_organization(connection, state)
         await writes.insert_entries(connection, key, book.entries)
+        await usage_tables.add_usage_hours(connection, key, usage_hours(book.entries))
     if book.changed_subscriptions:
         changed = [book.subscriptions[each] for each in sorted(book.changed_subscriptions)]
         await writes.upsert_subscriptions(connection, key, changed)
     if book.changed_allocations:
         allocations = [book.allocations[each] for each in sorted(book.changed_allocations)]
         await writes.upsert_allocations(connection, key, allocations)
+        if changes := offering_changes(book):
+            await usage_tables.add_offering_usage(connection, key, changes)
     if book.remembered:
         await writes.insert_requests(connection, key, book.remembered, now)
+
+
+async def sum_up_usage(connection: Connection, organization: str) -> None:
+    """Makes the sums of usage anew, as far as a release that does not keep them left them behind."""
+    await usage_tables.remove_offering_usage(connection, organization)
+    await usage_tables.sum_up_offerings(connection, organization)
+    await usage_tables.sum_up_hours(connection, organization)
+    await usage_tables.mark_usage_kept(connection, organization)
 
 
 async def _offerings(connection: Connection, named: set[str]) -> dict[str, Offering]:

@@ -11,8 +11,8 @@ from typing import Final
 import asyncpg
 
 from services.ledger.committing import CommitLost, NotReplicated, commit, roll_back
-from services.ledger.opening import open_book, write_book
-from services.ledger.rules.answers import Answer
+from services.ledger.opening import open_book, sum_up_usage, write_book
+from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call
 from services.ledger.rules.decide import decide
@@ -32,6 +32,9 @@ Verdict = Answer | Refused
 
 Claim = Callable[[], Sequence[Call]]
 """Asked once the lock is granted: which calls are still to be carried out."""
+
+Announce = Callable[[Balance], None]
+"""Told the figures after each commit that wrote entries. It neither waits nor raises."""
 
 
 class Busy(Exception):
@@ -58,19 +61,21 @@ class Commit:
     first_revision: int
     first_digest: bytes
     verdicts: list[Verdict]
+    balance: Balance
+    """After it."""
 
 
-async def carry_out(pool: Pool, organization: str, claim: Claim) -> list[Verdict]:
+async def carry_out(pool: Pool, organization: str, claim: Claim, announce: Announce) -> list[Verdict]:
     """The verdict of each claimed call, after the commit of all that were accepted. One refusal fails no neighbour.
 
     What is due is settled and committed first. Raises Busy, Away, Unconfirmed or NotReplicated.
     """
     async with ledger_connection(pool) as connection:
         for _ in range(SETTLING_ROUNDS_MAX):
-            verdicts = await _try_to_carry_out(connection, organization, claim)
+            verdicts = await _try_to_carry_out(connection, organization, claim, announce)
             if verdicts is not None:
                 return verdicts
-            await settle_organization(connection, organization)
+            await settle_organization(connection, organization, announce)
     raise RuntimeError(f"{organization}: settling it changes nothing of what is due")
 
 
@@ -86,7 +91,9 @@ async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
         raise Away(str(error) or "no connection was to be had in time") from error
 
 
-async def settle_organization(connection: Connection, organization: str, *, skip_if_locked: bool = False) -> bool:
+async def settle_organization(
+    connection: Connection, organization: str, announce: Announce, *, skip_if_locked: bool = False
+) -> bool:
     """Applies and commits everything that is due; False if there was nothing to do.
 
     Losing the connection during the commit does no harm: what is due then is still due, or settled. Raises Away.
@@ -97,9 +104,8 @@ async def settle_organization(connection: Connection, organization: str, *, skip
         lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
         state = await lock(connection, organization)
         now = await _now(connection, state)
-        due = state is not None and is_due(state, now)
-        if state is not None and due:
-            await _settle_and_write(connection, state, now)
+        needed = state is not None and needs_settling(state, now)
+        book = await _settle_and_write(connection, state, now) if state is not None and needed else None
     except BaseException:
         await roll_back(transaction)
         raise
@@ -107,7 +113,9 @@ async def settle_organization(connection: Connection, organization: str, *, skip
         await commit(connection, transaction)
     except (CommitLost, NotReplicated) as error:
         raise Away(str(error)) from error
-    return due
+    if book is not None and book.entries:
+        announce(book.balance(now))
+    return needed
 
 
 async def decide_all(
@@ -129,8 +137,9 @@ async def decide_all(
             shelves |= {missing.shelf}
 
 
-def is_due(state: Organization, now: datetime) -> bool:
-    return state.next_transition_time is not None and state.next_transition_time <= now
+def needs_settling(state: Organization, now: datetime) -> bool:
+    """Whether something has come due, or the sums of usage were left behind."""
+    return not state.usage_is_kept or (state.next_transition_time is not None and state.next_transition_time <= now)
 
 
 async def was_committed(pool: Pool, lost: Commit) -> bool:
@@ -152,7 +161,9 @@ async def was_committed(pool: Pool, lost: Commit) -> bool:
         return digest == lost.first_digest
 
 
-async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> None:
+async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> Book:
+    if not state.usage_is_kept:
+        await sum_up_usage(connection, state.organization)
     shelves: frozenset[Shelf] = frozenset()
     while True:
         book = await open_book(connection, state.organization, state, (), shelves)
@@ -162,17 +173,19 @@ async def _settle_and_write(connection: Connection, state: Organization, now: da
             shelves |= {missing.shelf}
             continue
         await write_book(connection, book, existed=True, now=now)
-        return
+        return book
 
 
-async def _try_to_carry_out(connection: Connection, organization: str, claim: Claim) -> list[Verdict] | None:
+async def _try_to_carry_out(
+    connection: Connection, organization: str, claim: Claim, announce: Announce
+) -> list[Verdict] | None:
     """None: something is due and has to be settled first."""
     transaction = connection.transaction()
     await transaction.start()
     try:
         state = await _lock(connection, organization)
         now = await _now(connection, state)
-        if state is not None and is_due(state, now):
+        if state is not None and needs_settling(state, now):
             await transaction.rollback()
             return None
         book, verdicts = await decide_all(connection, organization, state, claim(), now)
@@ -180,7 +193,9 @@ async def _try_to_carry_out(connection: Connection, organization: str, claim: Cl
     except BaseException:
         await roll_back(transaction)
         raise
-    await _commit(connection, transaction, organization, book, verdicts)
+    await _commit(connection, transaction, book, verdicts, now)
+    if book.entries:
+        announce(book.balance(now))
     return verdicts
 
 
@@ -213,9 +228,9 @@ async def _now(connection: Connection, state: Organization | None) -> datetime:
 async def _commit(
     connection: Connection,
     transaction: asyncpg.transaction.Transaction,
-    organization: str,
     book: Book,
     verdicts: list[Verdict],
+    now: datetime,
 ) -> None:
     try:
         await commit(connection, transaction)
@@ -223,4 +238,5 @@ async def _commit(
         if not book.entries:  # Carried out or not, carrying it out again comes to the same.
             raise Away(str(error)) from error
         first = book.entries[0]
-        raise Unconfirmed(Commit(organization, first.revision, first.digest, verdicts)) from error
+        lost = Commit(first.organization, first.revision, first.digest, verdicts, book.balance(now))
+        raise Unconfirmed(lost) from error

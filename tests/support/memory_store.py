@@ -20,6 +20,7 @@ from services.ledger.rules.answers import answer_from, answer_json
 from services.ledger.rules.book import Remembered
 from services.ledger.rules.model import Allocation, AllocationState, Entry, Organization, Subscription
 from services.ledger.rules.price import Offering, Price
+from services.ledger.rules.summing import OfferingUsage, UsageHour
 from services.ledger.store.database import Connection
 from tests.model.words import Catalogue
 
@@ -37,6 +38,10 @@ class Tables:
     allocations: dict[str, Allocation] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     requests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    usage: list[OfferingUsage] = field(default_factory=list)
+    """By how much each write changed the sums."""
+    hours: list[UsageHour] = field(default_factory=list)
+    """Of each write."""
 
     @property
     def connection(self) -> Connection:
@@ -46,7 +51,7 @@ class Tables:
 @contextmanager
 def instead_of_sql() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("reads", "writes", "catalog_tables"):
+        for name in ("reads", "writes", "catalog_tables", "usage_tables"):
             patch.setattr(opening, name, sys.modules[__name__])
         yield
 
@@ -122,6 +127,14 @@ async def insert_requests(tables: Tables, _: str, remembered: Sequence[Remembere
     for each in remembered:
         assert each.request_id not in tables.requests
         tables.requests[each.request_id] = (each.meaning, json.dumps(answer_json(each.answer)))
+
+
+async def add_offering_usage(tables: Tables, _: str, changes: Sequence[OfferingUsage]) -> None:
+    tables.usage.extend(changes)
+
+
+async def add_usage_hours(tables: Tables, _: str, hours: Sequence[UsageHour]) -> None:
+    tables.hours.extend(hours)
 
 
 def _offering(catalogue: Catalogue, name: str) -> Offering:

@@ -11,7 +11,7 @@ from services.ledger.rules.commands import Call, CreateOrganization
 from services.ledger.rules.decide import decide
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
-from services.ledger.transaction import is_due
+from services.ledger.transaction import needs_settling
 from tests.model.honest import HonestOrganization
 from tests.model.lives import BEGIN, Step, small_catalogue, take
 from tests.model.words import Catalogue, Malformed
@@ -43,7 +43,7 @@ class Rules:
     def settle(self, now: int) -> None:
         """As every transaction begins: where something is due, and only then."""
         state = self.tables.organization
-        if state is None or not is_due(state, instant(now)):
+        if state is None or not needs_settling(state, instant(now)):
             return
         book, _ = self._open([], lambda book: settle(book, instant(now)))
         assert book.entries, "what is due writes something, or it would be due for ever"

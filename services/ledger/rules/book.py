@@ -87,7 +87,8 @@ class Book:
     entries: list[Entry] = field(default_factory=list)
     """To be written, in order."""
     changed_subscriptions: set[str] = field(default_factory=set)
-    changed_allocations: set[str] = field(default_factory=set)
+    changed_allocations: dict[str, Allocation | None] = field(default_factory=dict)
+    """As each was when the book was opened; None for one that is new."""
     remembered: list[Remembered] = field(default_factory=list)
     """To be written."""
     _group_start: int = 0
@@ -224,9 +225,11 @@ class Book:
             self.entries[index] = replace(entry, digest=digest)
             self.organization = replace(self.state, digest=digest)
         self._group_start = len(self.entries)
-        for shelf, key, _ in self._journal:
-            changed = self.changed_subscriptions if shelf is self.subscriptions else self.changed_allocations
-            changed.add(key)
+        for shelf, key, old in self._journal:
+            if shelf is self.subscriptions:
+                self.changed_subscriptions.add(key)
+            else:
+                self.changed_allocations.setdefault(key, old)
         self._journal.clear()
 
     def mark(self) -> Mark:

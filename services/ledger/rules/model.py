@@ -114,6 +114,8 @@ class Organization:
     """The revision of the last change of its own fields."""
     create_time: datetime
     update_time: datetime
+    usage_is_kept: bool = True
+    """Whether its sums of usage include every entry. False after a release wrote that does not know of them."""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from services.ledger.store.database import Connection
 
 RELEASE: Final = (0, 1, 0)
 """This code's own release."""
-SCHEMA_VERSION_NEEDED: Final = 1
+SCHEMA_VERSION_NEEDED: Final = 2
 """The oldest schema that this release can work on."""
 OLDEST_RELEASE_SERVED: Final = (0, 1, 0)
 """The oldest release that can work on the newest schema."""

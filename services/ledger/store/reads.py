@@ -33,7 +33,8 @@ async def lock_organization(connection: Connection, organization: str) -> Organi
         """
         SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
                overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept
         FROM organization WHERE organization = $1
         FOR UPDATE -- Does the heavy lifting: one transaction at a time has the book open.
         """,
@@ -52,7 +53,8 @@ async def read_organization(connection: Connection, organization: str) -> Organi
         """
         SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
                overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept
         FROM organization WHERE organization = $1
         """,
         organization,
@@ -66,7 +68,8 @@ async def lock_organization_if_free(connection: Connection, organization: str) -
         """
         SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
                overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept
         FROM organization WHERE organization = $1
         FOR UPDATE SKIP LOCKED
         """,
@@ -192,6 +195,7 @@ def organization_from_row(row: asyncpg.Record) -> Organization:
         changed_revision=row["changed_revision"],
         create_time=row["create_time"],
         update_time=row["update_time"],
+        usage_is_kept=row["usage_is_kept"],
     )
 
 

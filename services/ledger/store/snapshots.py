@@ -21,15 +21,18 @@ Key = tuple[str, str]
 BEYOND_EVERY_ID: Final = "\x7f"
 
 
-async def is_due(connection: Connection, organization: str) -> bool:
-    """Whether something has come due that is not settled yet. Raises Refused if there is no such organization."""
-    due: bool | None = await connection.fetchval(
-        "SELECT coalesce(next_transition_time <= earmark_now(), false) FROM organization WHERE organization = $1",
+async def needs_settling(connection: Connection, organization: str) -> bool:
+    """Whether something is to be settled first. Raises Refused if there is no such organization."""
+    needed: bool | None = await connection.fetchval(
+        """
+        SELECT coalesce(next_transition_time <= earmark_now(), false) OR usage_revision <> revision
+        FROM organization WHERE organization = $1
+        """,
         organization,
     )
-    if due is None:
+    if needed is None:
         raise organization_not_found(organization)
-    return due
+    return needed
 
 
 async def open_snapshot(connection: Connection, organization: str | None) -> "Snapshot":
@@ -51,20 +54,21 @@ class Snapshot:
             """
             SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
                    overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-                   threshold_percent, open_allocations, changed_revision, create_time, update_time
+                   threshold_percent, open_allocations, changed_revision, create_time, update_time,
+                   usage_revision = revision AS usage_is_kept
             FROM organization WHERE organization > $1 ORDER BY organization LIMIT $2
             """,
             after,
             limit,
         )
         found = [reads.organization_from_row(row) for row in rows]
-        return [(each, self._as_of(each.settled_time, each.next_transition_time)) for each in found]
+        return [(each, holds_at(each, self.now)) for each in found]
 
     async def one_organization(self) -> tuple[Organization, datetime]:
         """The snapshot's own."""
         state = await reads.read_organization(self.connection, self.organization or "")
         assert state is not None
-        return state, self._as_of(state.settled_time, state.next_transition_time)
+        return state, holds_at(state, self.now)
 
     async def subscription(self, subscription: str) -> tuple[Subscription, datetime] | None:
         _, as_of = await self.one_organization()
@@ -100,7 +104,7 @@ class Snapshot:
         return [
             (
                 reads.subscription_from_row(_own_columns(row)),
-                self._as_of(row["settled_time"], row["next_transition_time"]),
+                _as_of(row["settled_time"], row["next_transition_time"], self.now),
             )
             for row in rows
         ]
@@ -134,7 +138,7 @@ class Snapshot:
         return [
             (
                 reads.allocation_from_row(_own_columns(row)),
-                self._as_of(row["settled_time"], row["next_transition_time"]),
+                _as_of(row["settled_time"], row["next_transition_time"], self.now),
             )
             for row in rows
         ]
@@ -149,11 +153,16 @@ class Snapshot:
             return self.organization, after[1] if after else "", self.organization
         return (*(after or ("", "")), BEYOND_EVERY_ID)
 
-    def _as_of(self, settled_time: datetime, next_transition_time: datetime | None) -> datetime:
-        """Now; where something is due and not settled, the last instant before it came due."""
-        if next_transition_time is not None and next_transition_time <= self.now:
-            return next_transition_time - MICROSECOND
-        return max(self.now, settled_time)
+
+def holds_at(organization: Organization, now: datetime) -> datetime:
+    """At which instant its row, read now, holds: now, or the last instant before something came due."""
+    return _as_of(organization.settled_time, organization.next_transition_time, now)
+
+
+def _as_of(settled_time: datetime, next_transition_time: datetime | None, now: datetime) -> datetime:
+    if next_transition_time is not None and next_transition_time <= now:
+        return next_transition_time - MICROSECOND
+    return max(now, settled_time)
 
 
 def _own_columns(row: asyncpg.Record) -> dict[str, Any]:

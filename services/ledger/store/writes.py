@@ -18,8 +18,8 @@ async def insert_organization(connection: Connection, state: Organization) -> No
         INSERT INTO organization
             (organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
              overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-             threshold_percent, open_allocations, changed_revision, create_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+             threshold_percent, open_allocations, changed_revision, create_time, update_time, usage_revision)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $9)
         """,
         *_organization_columns(state),
     )
@@ -32,7 +32,7 @@ async def update_organization(connection: Connection, state: Organization) -> No
             display_name = $2, valid_credits = $3, grace_credits = $4, allocated_credits = $5,
             suspended_credits = $6, overdraft_limit = $7, overdraft_unlimited = $8, revision = $9, digest = $10,
             settled_time = $11, next_transition_time = $12, threshold_percent = $13, open_allocations = $14,
-            changed_revision = $15, create_time = $16, update_time = $17
+            changed_revision = $15, create_time = $16, update_time = $17, usage_revision = $9
         WHERE organization = $1
         """,
         *_organization_columns(state),

@@ -1,0 +1,57 @@
+"""Which organizations changed lately: one function is one SQL statement."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.ledger.rules.answers import Balance
+from services.ledger.store import reads
+from services.ledger.store.database import Connection
+from services.ledger.store.snapshots import holds_at
+
+
+async def read_horizon(connection: Connection) -> datetime:
+    """Whatever is committed after this statement was, or will be, written at or after this instant.
+
+    By the clock that nobody moves. A transaction that has written something holds a transaction id; one that holds none
+    yet writes later than now. Two seconds are taken off, since a server's clock may be set back a little.
+    """
+    horizon: datetime = await connection.fetchval(
+        """
+        SELECT least(clock_timestamp(), min(xact_start)) - interval '2 seconds' FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+        """
+    )
+    return horizon
+
+
+async def changed_since(connection: Connection, horizon: datetime) -> dict[str, int]:
+    """The organizations with entries written at or after the horizon: each with its newest revision."""
+    rows = await connection.fetch(
+        "SELECT organization, max(revision) AS revision FROM entry WHERE written_time >= $1 GROUP BY organization",
+        horizon,
+    )
+    return {row["organization"]: row["revision"] for row in rows}
+
+
+async def read_balances(connection: Connection, organizations: Sequence[str]) -> list[Balance]:
+    """Those of the given organizations that exist, settled or not, each as of its own instant, by id."""
+    rows = await connection.fetch(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept, earmark_now() AS now
+        FROM organization WHERE organization = ANY ($1::text[]) ORDER BY organization
+        """,
+        organizations,
+    )
+    found = [(reads.organization_from_row(row), row["now"]) for row in rows]
+    return [Balance(each.organization, each.revision, holds_at(each, now), each.figures) for each, now in found]
+
+
+async def read_revisions(connection: Connection, organizations: Sequence[str]) -> dict[str, int]:
+    """The newest revision of those of the given organizations that exist."""
+    rows = await connection.fetch(
+        "SELECT organization, revision FROM organization WHERE organization = ANY ($1::text[])", organizations
+    )
+    return {row["organization"]: row["revision"] for row in rows}
