@@ -135,9 +135,9 @@ def price_message(price: Price) -> pb.Price:
 
 def consequences_message(organization: str, consequences: Consequences) -> pb.Consequences:
     return pb.Consequences(
-        resumed=_names(organization, consequences.resumed),
-        suspended=_names(organization, consequences.suspended),
-        waiting=_names(organization, consequences.waiting),
+        resumed=allocation_names_message(organization, consequences.resumed),
+        suspended=allocation_names_message(organization, consequences.suspended),
+        waiting=allocation_names_message(organization, consequences.waiting),
     )
 
 
@@ -152,7 +152,7 @@ def labels_of(labels: Mapping[str, str]) -> dict[str, str] | None:
     return dict(labels) or None
 
 
-def _names(organization: str, listed: AllocationNames) -> pb.AllocationNames:
+def allocation_names_message(organization: str, listed: AllocationNames) -> pb.AllocationNames:
     return pb.AllocationNames(
         names=[names.allocation_name(organization, each) for each in listed.first], total_size=listed.total
     )

@@ -6,10 +6,10 @@ from earmark.v1 import allocation_service_pb2 as pb
 from earmark.v1 import resources_pb2
 from earmark.v1.allocation_service_pb2_grpc import AllocationServiceServicer
 from services.allocator.calling import Caller, Context, caller, change
+from services.allocator.entitlement_handler import EntitlementHandler
 from services.allocator.errors import BATCH_DETAIL_BYTES_MAX, status_of
 from services.allocator.form import EVERYTHING, Form
 from services.allocator.paging import key_from, page, page_size
-from services.ledger.ledger import Ledger
 from services.ledger.rules import limits, names
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.commands import (
@@ -26,10 +26,7 @@ from services.ledger.rules.refusal import Refused, allocation_not_found
 from services.wire import allocation_message, balance_message, labels_of
 
 
-class AllocationHandler(AllocationServiceServicer):
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
+class AllocationHandler(EntitlementHandler, AllocationServiceServicer):
     async def EnableAllocation(
         self, request: pb.EnableAllocationRequest, context: Context
     ) -> pb.EnableAllocationResponse:

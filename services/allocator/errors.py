@@ -43,6 +43,8 @@ CODES: Final[dict[Reason, grpc.StatusCode]] = {
     Reason.DATABASE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
     Reason.OUTCOME_UNKNOWN: grpc.StatusCode.UNAVAILABLE,
+    Reason.REVISION_NOT_REACHED: grpc.StatusCode.OUT_OF_RANGE,
+    Reason.HISTORY_REPLACED: grpc.StatusCode.OUT_OF_RANGE,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

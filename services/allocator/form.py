@@ -117,6 +117,14 @@ class Form:
             return EPOCH + timedelta(seconds=seconds, microseconds=value.nanos // 1000)
         return EPOCH
 
+    def required_instant(self, field: str, holder: Message, name: str) -> datetime:
+        """That of the holder's field `name`, which must be set."""
+        if not holder.HasField(name):
+            self.fail(field, "is required")
+            return EPOCH
+        sent: Timestamp = getattr(holder, name)
+        return self.instant(field, sent)
+
     def grace_period(self, field: str, value: Duration) -> timedelta:
         if not -NANOS < value.nanos < NANOS or value.seconds * value.nanos < 0:
             self.fail(f"{field}.nanos", "must be -999999999 to 999999999 and have the sign of the seconds")

@@ -41,13 +41,17 @@ def key_from(token: str, question: Message) -> tuple[str, ...] | None:
         if any(b"\x00" in each.encode() for each in key):  # Half of a surrogate pair raises.
             raise ValueError
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
-        why = "is not one that this list gave out for these very fields; begin again without one"
-        raise Refused(
-            Reason.INVALID_PAGE_TOKEN,
-            f"page_token {why}",
-            violations=(FieldViolation("page_token", why),),
-        ) from error
+        raise _foreign_token() from error
     return tuple(key)
+
+
+def revision_key(key: tuple[str, ...] | None) -> tuple[str, int] | None:
+    """A key of (organization, revision). Raises Refused for one of another list."""
+    if key is None:
+        return None
+    if len(key) != 2 or not key[1].isascii() or not key[1].isdigit() or not 0 < int(key[1]) < limits.REVISION_MAX:
+        raise _foreign_token()
+    return key[0], int(key[1])
 
 
 def page(
@@ -65,15 +69,21 @@ def page(
         message = show(item)
         room -= message.ByteSize() + ITEM_OVERHEAD_BYTES
         if len(shown) == size or (shown and room < 0):
-            return shown, _token(question, last_key)
+            return shown, page_token(question, last_key)
         shown.append(message)
         last_key = key_of(item)
     return shown, ""
 
 
-def _token(question: Message, key: tuple[str, ...]) -> str:
+def page_token(question: Message, key: tuple[str, ...]) -> str:
+    """Of the page behind the key."""
     value: list[Any] = [_fingerprint(question), *key]
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+def _foreign_token() -> Refused:
+    why = "is not one that this list gave out for these very fields; begin again without one"
+    return Refused(Reason.INVALID_PAGE_TOKEN, f"page_token {why}", violations=(FieldViolation("page_token", why),))
 
 
 def _fingerprint(question: Message) -> str:

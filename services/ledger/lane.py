@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.ledger.committing import NotReplicated
+from services.ledger.metrics import LedgerMetrics
 from services.ledger.rules import names
 from services.ledger.rules.commands import ApplyOperations, Call
 from services.ledger.rules.refusal import Reason, Refused
@@ -65,10 +66,18 @@ class Ticket:
 class Lane:
     """The calls of one organization in this process, in the order in which they came."""
 
-    def __init__(self, pool: Pool, organization: str, announce: Announce, when_idle: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        organization: str,
+        announce: Announce,
+        metrics: LedgerMetrics,
+        when_idle: Callable[[str], None],
+    ) -> None:
         self._pool = pool
         self._organization = organization
         self._announce = announce
+        self._metrics = metrics
         self._when_idle = when_idle
         self._queue: deque[Ticket] = deque()
         self._taken_at: float | None = None
@@ -152,15 +161,22 @@ class Lane:
 
         def claim() -> list[Call]:
             claimed[:] = [ticket for ticket in batch if self._is_wanted(ticket)]
+            now = self._now()
             for ticket in claimed:
                 ticket.taken = True
+                self._metrics.wait_seconds.observe(now - ticket.since)
+            self._metrics.batch_calls.observe(len(claimed))
             return [ticket.call for ticket in claimed if ticket.call]
 
         try:
-            verdicts = await carry_out(self._pool, self._organization, claim, self._announce)
+            verdicts = await carry_out(
+                self._pool, self._organization, claim, self._announce, self._metrics.transactions
+            )
         except Unconfirmed as unconfirmed:
             log.warning("%s: connection lost during commit; looking it up", self._organization)
-            if not await self._look_up(unconfirmed.commit):
+            with self._metrics.commits_unconfirmed.track_inprogress():
+                happened = await self._look_up(unconfirmed.commit)
+            if not happened:
                 _release(claimed)
                 raise Busy("the commit did not happen") from unconfirmed
             verdicts = unconfirmed.commit.verdicts
@@ -176,7 +192,7 @@ class Lane:
         """For as long as it takes: nothing else may be done in this lane before it is known."""
         while True:
             try:
-                return await was_committed(self._pool, commit)
+                return await was_committed(self._pool, commit, self._metrics.transactions)
             except Exception:
                 log.debug("%s: looking the commit up failed", self._organization, exc_info=True)
                 await asyncio.sleep(RETRY_SECONDS_MAX)

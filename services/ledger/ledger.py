@@ -11,15 +11,20 @@ from typing import Final
 from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
 from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
+from services.ledger.metrics import LedgerMetrics
 from services.ledger.rules import names
-from services.ledger.rules.answers import Answer
+from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.cataloguing import CatalogCommand
 from services.ledger.rules.commands import Call
+from services.ledger.rules.encoding import instant_text
+from services.ledger.rules.forecasting import Forecast
+from services.ledger.rules.looking import Interval, UsageStep
 from services.ledger.rules.price import Offering
-from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.rules.refusal import Reason, Refused, invalid_field, organization_not_found
 from services.ledger.store import reads, snapshots
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
-from services.ledger.transaction import Announce, decide_all, needs_settling
+from services.ledger.store.usage_reads import EntitlementRows, read_entitlements
+from services.ledger.transaction import Announce, decide_all, forecast_all, needs_settling
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +35,16 @@ WAITING_CALLS_MAX: Final = 16_384
 class Ledger:
     """Everything that can be asked of and done to organizations and the catalogue, over one pool of connections."""
 
-    def __init__(self, pool: Pool, announce: Announce = lambda _: None) -> None:
+    def __init__(self, pool: Pool, announce: Announce = lambda _: None, metrics: LedgerMetrics | None = None) -> None:
+        """Without metrics nothing is measured."""
         self._pool = pool
         self._announce = announce
+        self._metrics = metrics or LedgerMetrics()
+        self._metrics.count_lanes(lambda: self._waiting, self._deepest)
         self._lanes: dict[str, Lane] = {}
         self._waiting = 0
         self._catalog = CatalogLane(pool)
+        self._forecasting = asyncio.Lock()
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
@@ -97,6 +106,53 @@ class Ledger:
         async with self._reading(left()) as connection:
             yield await snapshots.open_snapshot(connection, organization)
 
+    async def history(self, organization: str, interval: Interval, seconds: float) -> tuple[list[UsageStep], datetime]:
+        """The steps of the interval that begin no later than now, and now. What is over never changes again.
+
+        A call that is under way may have read the clock before a step ended, and be committed after. So where nothing
+        was written since the end of the last step that is over, whoever has the organization's row is waited for.
+        """
+        left = _time_left(seconds)
+        certain = interval.start  # Whatever is not committed yet takes effect at or after this instant.
+        while True:
+            async with self.snapshot(organization, left()) as snapshot:
+                state, as_of = await snapshot.one_organization()
+                if interval.over_by(as_of) <= max(certain, state.settled_time):
+                    return await snapshot.history(interval, as_of), as_of
+            await self.settle(organization, left())
+            certain = as_of
+
+    async def forecast(self, organization: str, until: datetime, seconds: float) -> tuple[Balance, Forecast]:
+        """The figures now, and what time alone will make of them. One at a time: a long one fills a processor."""
+        left = _time_left(seconds)
+        async with _turn(self._forecasting, organization, left()):
+            while True:
+                async with self._reading(left()) as connection:
+                    state = await reads.read_organization(connection, organization)
+                    now = await reads.read_now(connection)
+                    if state is None:
+                        raise organization_not_found(organization)
+                    if not needs_settling(state, now):
+                        now = max(now, state.settled_time)
+                        _check_not_past(until, now)
+                        balance = Balance(organization, state.revision, now, state.figures)
+                        return balance, await forecast_all(connection, state, now, until)
+                await self.settle(organization, left())
+
+    async def entitlements(
+        self, organization: str, offerings: Sequence[str], allocations: Sequence[str], seconds: float
+    ) -> EntitlementRows:
+        """What entitlements to these are judged by, as of now."""
+        left = _time_left(seconds)
+        while True:
+            async with self._connected(left()) as connection:
+                rows = await read_entitlements(connection, organization, offerings, allocations)
+            if rows is None:
+                raise organization_not_found(organization)
+            if not rows.needs_settling:
+                return rows
+            await self.settle(organization, left())
+
     async def drained(self) -> None:
         """Returns when no change is waiting or under way."""
         while self._lanes:
@@ -106,13 +162,19 @@ class Ledger:
     @asynccontextmanager
     async def _reading(self, seconds: float) -> AsyncIterator[Connection]:
         """One snapshot for all statements of the block, which is given up after so many seconds."""
+        async with (
+            self._connected(seconds) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(self, seconds: float) -> AsyncIterator[Connection]:
+        """A connection to read on, which is given up after so many seconds."""
         try:
-            async with (
-                asyncio.timeout(seconds),
-                pooled(self._pool, wait_seconds=seconds) as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                yield connection
+            with self._metrics.transactions.asking():
+                async with asyncio.timeout(seconds), pooled(self._pool, wait_seconds=seconds) as connection:
+                    yield connection
         except (*AWAY, TimeoutError) as error:
             log.warning("a read was given up: the database cannot be reached or is slow: %s", str(error) or "no answer")
             text = "the database cannot be reached, or did not answer in time; try again in a moment"
@@ -134,13 +196,18 @@ class Ledger:
             for ticket in tickets:
                 ticket.verdict.cancel()
 
+    def _deepest(self) -> int:
+        return max(map(len, self._lanes.copy().values()), default=0)
+
     def _submit(self, organization: str, ticket: Ticket) -> None:
         try:
             if self._waiting > WAITING_CALLS_MAX:
                 raise too_many_waiting(organization, self._waiting)
             lane = self._lanes.get(organization)
             if lane is None:
-                lane = self._lanes[organization] = Lane(self._pool, organization, self._announce, self._forget)
+                lane = self._lanes[organization] = Lane(
+                    self._pool, organization, self._announce, self._metrics, self._forget
+                )
             lane.submit(ticket)
         except Refused as refused:
             ticket.verdict.set_result(refused)
@@ -158,6 +225,29 @@ class Ledger:
             if ticket.taken and ticket.call:
                 return outcome_unknown(names.organization_name(organization))
             return unavailable(Reason.LOCK_TIMEOUT, organization)
+
+
+@asynccontextmanager
+async def _turn(lock: asyncio.Lock, organization: str, seconds: float) -> AsyncIterator[None]:
+    """Holds the lock during the block. Raises Refused if it was not to be had in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await lock.acquire()
+    except TimeoutError as error:
+        raise unavailable(Reason.LOCK_TIMEOUT, organization) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_not_past(until: datetime, now: datetime) -> None:
+    if until < now:
+        raise invalid_field(
+            "until",
+            f"{instant_text(until)} is in the past, and it is {instant_text(now)}; what was is in QueryUsageHistory",
+            {"until": instant_text(until), "now": instant_text(now)},
+        )
 
 
 def _time_left(seconds: float) -> Callable[[], float]:

@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
 from services.ledger.committing import CommitLost, NotReplicated, commit, roll_back
+from services.ledger.metrics import TransactionMetrics
 from services.ledger.opening import open_book, sum_up_usage, write_book
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call
 from services.ledger.rules.decide import decide
+from services.ledger.rules.forecasting import Forecast, forecast
 from services.ledger.rules.model import Organization
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
@@ -65,26 +68,29 @@ class Commit:
     """After it."""
 
 
-async def carry_out(pool: Pool, organization: str, claim: Claim, announce: Announce) -> list[Verdict]:
+async def carry_out(
+    pool: Pool, organization: str, claim: Claim, announce: Announce, metrics: TransactionMetrics
+) -> list[Verdict]:
     """The verdict of each claimed call, after the commit of all that were accepted. One refusal fails no neighbour.
 
     What is due is settled and committed first. Raises Busy, Away, Unconfirmed or NotReplicated.
     """
-    async with ledger_connection(pool) as connection:
+    async with ledger_connection(pool, metrics) as connection:
         for _ in range(SETTLING_ROUNDS_MAX):
-            verdicts = await _try_to_carry_out(connection, organization, claim, announce)
+            verdicts = await _try_to_carry_out(connection, organization, claim, announce, metrics)
             if verdicts is not None:
                 return verdicts
-            await settle_organization(connection, organization, announce)
+            await settle_organization(connection, organization, announce, metrics)
     raise RuntimeError(f"{organization}: settling it changes nothing of what is due")
 
 
 @asynccontextmanager
-async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
+async def ledger_connection(pool: Pool, metrics: TransactionMetrics) -> AsyncIterator[Connection]:
     """As `pooled`, with the failures that are nobody's fault as Busy or Away."""
     try:
-        async with pooled(pool, wait_seconds=POOL_WAIT_SECONDS) as connection:
-            yield connection
+        with metrics.asking():
+            async with pooled(pool, wait_seconds=POOL_WAIT_SECONDS) as connection:
+                yield connection
     except asyncpg.LockNotAvailableError as error:
         raise Busy(str(error)) from error
     except (*AWAY, TimeoutError) as error:
@@ -92,7 +98,12 @@ async def ledger_connection(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def settle_organization(
-    connection: Connection, organization: str, announce: Announce, *, skip_if_locked: bool = False
+    connection: Connection,
+    organization: str,
+    announce: Announce,
+    metrics: TransactionMetrics,
+    *,
+    skip_if_locked: bool = False,
 ) -> bool:
     """Applies and commits everything that is due; False if there was nothing to do.
 
@@ -102,7 +113,8 @@ async def settle_organization(
     await transaction.start()
     try:
         lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
-        state = await lock(connection, organization)
+        with metrics.lock_wait_seconds.time():
+            state = await lock(connection, organization)
         now = await _now(connection, state)
         needed = state is not None and needs_settling(state, now)
         book = await _settle_and_write(connection, state, now) if state is not None and needed else None
@@ -110,11 +122,14 @@ async def settle_organization(
         await roll_back(transaction)
         raise
     try:
-        await commit(connection, transaction)
+        with metrics.committing():
+            await commit(connection, transaction)
     except (CommitLost, NotReplicated) as error:
         raise Away(str(error)) from error
     if book is not None and book.entries:
         announce(book.balance(now))
+        metrics.settled_organizations.inc()
+        metrics.settled_entries.inc(len(book.entries))
     return needed
 
 
@@ -137,18 +152,33 @@ async def decide_all(
             shelves |= {missing.shelf}
 
 
+async def forecast_all(connection: Connection, state: Organization, now: datetime, until: datetime) -> Forecast:
+    """What settling would write up to `until`. Given up when whoever waits for it is cancelled."""
+    shelves: frozenset[Shelf] = frozenset()
+    gone = threading.Event()
+    while True:
+        book = await open_book(connection, state.organization, replace(state, settled_time=now), (), shelves)
+        try:
+            return await asyncio.to_thread(forecast, book, until, lambda: not gone.is_set())
+        except NotLoaded as missing:
+            shelves |= {missing.shelf}
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+
+
 def needs_settling(state: Organization, now: datetime) -> bool:
     """Whether something has come due, or the sums of usage were left behind."""
     return not state.usage_is_kept or (state.next_transition_time is not None and state.next_transition_time <= now)
 
 
-async def was_committed(pool: Pool, lost: Commit) -> bool:
+async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -> bool:
     """Looks under the organization's row lock, so that a commit that is still on its way is waited for.
 
     The look itself is committed, which waits for the standby: what it saw is there to stay. Raises Busy or Away, and
     what `commit` raises: then it is not known yet.
     """
-    async with ledger_connection(pool) as connection:
+    async with ledger_connection(pool, metrics) as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -157,7 +187,8 @@ async def was_committed(pool: Pool, lost: Commit) -> bool:
         except BaseException:
             await roll_back(transaction)
             raise
-        await commit(connection, transaction)
+        with metrics.committing():
+            await commit(connection, transaction)
         return digest == lost.first_digest
 
 
@@ -177,13 +208,14 @@ async def _settle_and_write(connection: Connection, state: Organization, now: da
 
 
 async def _try_to_carry_out(
-    connection: Connection, organization: str, claim: Claim, announce: Announce
+    connection: Connection, organization: str, claim: Claim, announce: Announce, metrics: TransactionMetrics
 ) -> list[Verdict] | None:
     """None: something is due and has to be settled first."""
     transaction = connection.transaction()
     await transaction.start()
     try:
-        state = await _lock(connection, organization)
+        with metrics.lock_wait_seconds.time():
+            state = await _lock(connection, organization)
         now = await _now(connection, state)
         if state is not None and needs_settling(state, now):
             await transaction.rollback()
@@ -193,7 +225,7 @@ async def _try_to_carry_out(
     except BaseException:
         await roll_back(transaction)
         raise
-    await _commit(connection, transaction, book, verdicts, now)
+    await _commit(connection, transaction, book, verdicts, now, metrics)
     if book.entries:
         announce(book.balance(now))
     return verdicts
@@ -231,9 +263,11 @@ async def _commit(
     book: Book,
     verdicts: list[Verdict],
     now: datetime,
+    metrics: TransactionMetrics,
 ) -> None:
     try:
-        await commit(connection, transaction)
+        with metrics.committing():
+            await commit(connection, transaction)
     except CommitLost as error:
         if not book.entries:  # Carried out or not, carrying it out again comes to the same.
             raise Away(str(error)) from error

@@ -232,6 +232,11 @@ class Book:
                 self.changed_allocations.setdefault(key, old)
         self._journal.clear()
 
+    def hand_over(self) -> list[Entry]:
+        """The entries of what is closed; from here on it is as if they had been written."""
+        handed, self.entries, self._group_start = self.entries, [], 0
+        return handed
+
     def mark(self) -> Mark:
         return Mark(self.organization, len(self.entries), len(self._journal))
 

@@ -37,6 +37,18 @@ ANSWER_BYTES_MAX: Final = 3 * 2**20
 NAMES_LISTED_MAX: Final = 100
 """Of the allocations that a change resumed, suspended or left waiting, an answer lists so many."""
 
+NAMES_ASKED_MAX: Final = 1_000
+"""Names, lines or targets in a call."""
+
+HISTORY_STEPS_MAX: Final = 10_000
+
+REVISION_MAX: Final = 2**63 - 1
+
+ENTRIES_SCANNED_MAX: Final = 10_000
+"""So many entries are looked at for one page of a filtered list."""
+
+ENDING_WITHIN_DAYS: Final = (30, 60, 90)
+
 CAUSES_LISTED_MAX: Final = 5
 
 GRACE_DEFAULT: Final = timedelta(days=30)

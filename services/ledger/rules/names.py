@@ -13,5 +13,9 @@ def allocation_name(organization: str, allocation: str) -> str:
     return f"organizations/{organization}/allocations/{allocation}"
 
 
+def entry_name(organization: str, revision: int) -> str:
+    return f"organizations/{organization}/entries/{revision}"
+
+
 def offering_name(offering: str) -> str:
     return f"offerings/{offering}"

@@ -36,6 +36,8 @@ class Reason(StrEnum):
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    REVISION_NOT_REACHED = "REVISION_NOT_REACHED"
+    HISTORY_REPLACED = "HISTORY_REPLACED"
     INTERNAL = "INTERNAL"
 
 
@@ -69,6 +71,10 @@ class Refused(Exception):
             message=f"operation {index}: {self.message}",
             figures={**self.figures, "operationIndex": str(index)},
         )
+
+    def at_line(self, index: int) -> "Refused":
+        """The same refusal, naming the line (from 0) of an estimate that it is about."""
+        return replace(self, message=f"line {index}: {self.message}", figures={**self.figures, "lineIndex": str(index)})
 
 
 def invalid_field(field_path: str, description: str, figures: Mapping[str, str]) -> Refused:

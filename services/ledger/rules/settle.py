@@ -1,6 +1,7 @@
 """What time does to an organization. Pure: the same book and instant give the same entries."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,6 +16,12 @@ def settle(book: Book, now: datetime) -> None:
 
     What is written, but for the recorded time, is the same whether one settles once or in many steps.
     """
+    for _ in settling(book, now):
+        pass
+
+
+def settling(book: Book, now: datetime) -> Iterator[datetime]:
+    """As `settle`, handing over after each instant."""
     due: dict[datetime, list[str]] = defaultdict(list)
     for subscription in book.live_subscriptions():
         for instant in set(instants(subscription, book.state.settled_time)):
@@ -22,6 +29,7 @@ def settle(book: Book, now: datetime) -> None:
                 due[instant].append(subscription.subscription)
     for instant in sorted(due):
         _settle_instant(book, Moment(instant, now), sorted(due[instant]))
+        yield instant
     book.organization = replace(book.state, settled_time=max(now, book.state.settled_time))
 
 

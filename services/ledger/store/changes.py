@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+import asyncpg
+
 from services.ledger.rules.answers import Balance
 from services.ledger.store import reads
 from services.ledger.store.database import Connection
@@ -45,8 +47,23 @@ async def read_balances(connection: Connection, organizations: Sequence[str]) ->
         """,
         organizations,
     )
-    found = [(reads.organization_from_row(row), row["now"]) for row in rows]
-    return [Balance(each.organization, each.revision, holds_at(each, now), each.figures) for each, now in found]
+    return [_balance(row) for row in rows]
+
+
+async def read_balances_after(connection: Connection, organization: str, limit: int) -> list[Balance]:
+    """As `read_balances`, of the next `limit` organizations by id after the given one."""
+    rows = await connection.fetch(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept, earmark_now() AS now
+        FROM organization WHERE organization > $1 ORDER BY organization LIMIT $2
+        """,
+        organization,
+        limit,
+    )
+    return [_balance(row) for row in rows]
 
 
 async def read_revisions(connection: Connection, organizations: Sequence[str]) -> dict[str, int]:
@@ -55,3 +72,8 @@ async def read_revisions(connection: Connection, organizations: Sequence[str]) -
         "SELECT organization, revision FROM organization WHERE organization = ANY ($1::text[])", organizations
     )
     return {row["organization"]: row["revision"] for row in rows}
+
+
+def _balance(row: asyncpg.Record) -> Balance:
+    state = reads.organization_from_row(row)
+    return Balance(state.organization, state.revision, holds_at(state, row["now"]), state.figures)

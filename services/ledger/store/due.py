@@ -20,6 +20,17 @@ async def due_organizations(connection: Connection, but: Sequence[str], limit: i
     return [row["organization"] for row in rows]
 
 
+async def oldest_due_seconds(connection: Connection) -> float:
+    """How long the oldest transition that is not settled has been due; 0 if none is."""
+    seconds: float = await connection.fetchval(
+        """
+        SELECT greatest(0, coalesce(extract(epoch FROM earmark_now() - min(next_transition_time)), 0))::float8
+        FROM organization
+        """
+    )
+    return seconds
+
+
 async def now_minus(connection: Connection, age: timedelta) -> datetime:
     instant: datetime = await connection.fetchval("SELECT earmark_now() - $1::interval", age)
     return instant

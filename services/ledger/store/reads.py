@@ -174,18 +174,22 @@ async def read_entry_digest(connection: Connection, organization: str, revision:
     return digest
 
 
+def figures_from_row(row: asyncpg.Record) -> Figures:
+    return Figures(
+        valid=row["valid_credits"],
+        grace=row["grace_credits"],
+        allocated=row["allocated_credits"],
+        suspended=row["suspended_credits"],
+        overdraft_limit=row["overdraft_limit"],
+        overdraft_unlimited=row["overdraft_unlimited"],
+    )
+
+
 def organization_from_row(row: asyncpg.Record) -> Organization:
     return Organization(
         organization=row["organization"],
         display_name=row["display_name"],
-        figures=Figures(
-            valid=row["valid_credits"],
-            grace=row["grace_credits"],
-            allocated=row["allocated_credits"],
-            suspended=row["suspended_credits"],
-            overdraft_limit=row["overdraft_limit"],
-            overdraft_unlimited=row["overdraft_unlimited"],
-        ),
+        figures=figures_from_row(row),
         revision=row["revision"],
         digest=row["digest"],
         settled_time=row["settled_time"],

@@ -1,7 +1,7 @@
 """Reading without a lock: one snapshot of one organization or of all, each item with the instant it holds at."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -9,11 +9,21 @@ from typing import Any, Final
 import asyncpg
 
 from services.ledger.rules.encoding import MICROSECOND
-from services.ledger.rules.model import Allocation, AllocationState, Organization, Subscription, SubscriptionState
+from services.ledger.rules.looking import Interval, UsageStep, history
+from services.ledger.rules.model import (
+    Allocation,
+    AllocationState,
+    Entry,
+    Organization,
+    Subscription,
+    SubscriptionState,
+)
 from services.ledger.rules.price import Offering
 from services.ledger.rules.refusal import organization_not_found
-from services.ledger.store import catalog_tables, reads
+from services.ledger.rules.summing import OfferingUsage
+from services.ledger.store import catalog_tables, entry_reads, reads, usage_reads
 from services.ledger.store.database import Connection
+from services.ledger.store.entry_reads import EntryFilter, EntryKey
 
 Key = tuple[str, str]
 """(organization, id): the order of every list. The next page begins after the last key of the one before."""
@@ -79,6 +89,46 @@ class Snapshot:
         _, as_of = await self.one_organization()
         found = await reads.read_allocations(self.connection, self.organization or "", [allocation])
         return (found[allocation], as_of) if found else None
+
+    async def live_subscriptions(self) -> list[Subscription]:
+        """Of the snapshot's organization: those that are not over, by id."""
+        found = await reads.read_live_subscriptions(self.connection, self.organization or "", ())
+        return sorted(found.values(), key=lambda each: each.subscription)
+
+    async def offering_usage(self) -> list[OfferingUsage]:
+        """Of the snapshot's organization: what is enabled or suspended, by the offering's id."""
+        return await usage_reads.read_offering_usage(self.connection, self.organization or "")
+
+    async def history(self, interval: Interval, as_of: datetime) -> list[UsageStep]:
+        """Of the snapshot's organization: every step that begins no later than `as_of`, the instant it holds at."""
+        organization = self.organization or ""
+        before = await usage_reads.read_figures_before(self.connection, organization, interval.start)
+        changes = await usage_reads.read_changes(self.connection, organization, interval)
+        return history(interval, before, changes, as_of)
+
+    async def entries(
+        self, wanted: EntryFilter, after_revision: int, key: EntryKey | None, limit: int, *, newest_first: bool
+    ) -> tuple[list[Entry], EntryKey | None]:
+        """The next ones behind the key, and from where to go on if none of these is the last."""
+        lowest, highest = await self._entry_range(wanted, after_revision)
+        if newest_first:
+            before = key or (highest[0], highest[1] + 1)
+            return await entry_reads.list_entries_newest_first(self.connection, before, lowest, wanted, limit)
+        after = key or (lowest[0], lowest[1] - 1)
+        return await entry_reads.list_entries(self.connection, after, highest, wanted, limit)
+
+    async def _entry_range(self, wanted: EntryFilter, after_revision: int) -> tuple[EntryKey, EntryKey]:
+        """The keys between which all wanted entries lie, both included."""
+        if self.organization is None:
+            return ("", 1), (BEYOND_EVERY_ID, 1)
+        first, last = await entry_reads.read_revisions_between(
+            self.connection, self.organization, wanted.start_time, wanted.end_time
+        )
+        return (self.organization, max(first or 1, after_revision + 1)), (self.organization, last or 0)
+
+    async def offerings_of(self, named: Collection[str]) -> dict[str, Offering]:
+        """Those of the given ids that exist."""
+        return await catalog_tables.read_offerings(self.connection, sorted(named))
 
     async def offering(self, offering: str) -> Offering | None:
         return (await catalog_tables.read_offerings(self.connection, [offering])).get(offering)

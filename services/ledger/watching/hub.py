@@ -1,0 +1,236 @@
+"""The one reader of this process: it learns that something is new, reads it once, and wakes whoever watches.
+
+It learns of commits in three ways: this process's own at once, those of others by notices, and every half second,
+whatever became of the notices, by asking the database which organizations changed. Notices are hints: one that lies
+costs one look.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from services.ledger.rules.answers import Balance
+from services.ledger.rules.model import Entry
+from services.ledger.rules.refusal import Reason, Refused
+from services.ledger.store.changes import changed_since, read_horizon, read_revisions
+from services.ledger.store.database import Connection, Pool
+from services.ledger.store.entry_reads import read_entries_from
+from services.ledger.watching.board import Board, EncodeBalance
+from services.ledger.watching.reading import reading
+from services.ledger.watching.tail import Follower, Position, Run, Shelf, Tail, history_replaced
+
+log = logging.getLogger(__name__)
+
+RUN_ENTRIES_MAX: Final = 400
+"""So many of the largest entries stay below the size of a message."""
+LOOK_SECONDS: Final = 0.5
+"""Between two looks at what changed, whatever notices there were."""
+GATHER_SECONDS: Final = 0.002
+"""Between two rounds of reading."""
+AWAY_SECONDS_MAX: Final = 5.0
+"""So long the database may be away before watches end: perhaps another process reaches it."""
+CATCHING_UP_MAX: Final = 2
+"""So many who are behind read from the database at a time."""
+ORGANIZATIONS_PER_LOOK: Final = 1_000
+
+Encode = Callable[[Sequence[Entry]], bytes]
+
+
+class Hub:
+    """What watches of one process share. `run` is to run as long as anybody may watch."""
+
+    def __init__(self, pool: Pool, encode: Encode, encode_balance: EncodeBalance) -> None:
+        self._pool = pool
+        self._encode = encode
+        self._shelf = Shelf()
+        self._tails: dict[str, Tail] = {}
+        self._news: dict[str, None] = {}
+        """Watched organizations with something new, in the order in which that was learnt."""
+        self._woken = asyncio.Event()
+        self._watched = asyncio.Event()
+        self._catching_up = asyncio.Semaphore(CATCHING_UP_MAX)
+        self._ended: Refused | None = None
+        self._away_since: float | None = None
+        self._ready = asyncio.Event()
+        """There is a horizon: whatever is committed from now on will be found."""
+        self.board = Board(pool, encode_balance, self._set_watched, self._ready)
+
+    def announce(self, balance: Balance) -> None:
+        """This process has committed."""
+        self.hear(balance.organization, balance.revision)
+
+    def hear(self, organization: str, revision: int) -> None:
+        """Somebody says that the organization has this revision. Neither waits nor raises."""
+        tail = self._tails.get(organization)
+        if tail is not None and revision > tail.end.revision:
+            self._news[organization] = None
+            self._woken.set()
+        self.board.hear(organization, revision)
+
+    @property
+    def watchers(self) -> int:
+        return sum(len(tail.followers) for tail in self._tails.values()) + self.board.watchers
+
+    @property
+    def lag(self) -> int:
+        """By how many revisions the slowest watcher of one organization is behind what was read."""
+        return max((tail.lag for tail in self._tails.values()), default=0)
+
+    @asynccontextmanager
+    async def follow(self, organization: str, position: Position, end: Position) -> AsyncIterator[Follower]:
+        """One who watches the organization from the position on, while the block runs; `end` is where it ends now."""
+        if self._ended is not None:
+            raise self._ended
+        tail = self._tails.get(organization)
+        if tail is None or tail.ended is not None:
+            tail = self._tails[organization] = Tail(organization, end)
+            self._news[organization] = None  # Something may have come since its end was read.
+            self._woken.set()
+        follower = Follower(tail, position)
+        tail.followers.add(follower)
+        self._set_watched()
+        try:
+            yield follower
+        finally:
+            tail.followers.discard(follower)
+            if not tail.followers and self._tails.get(organization) is tail:
+                del self._tails[organization]
+                self._set_watched()
+
+    async def next(self, follower: Follower, seconds: float) -> bytes | None:
+        """The next message for the follower; None if there is nothing new in so many seconds.
+
+        From the tail, or from the database for one whom the tail has left behind. Raises Refused where the watch ends.
+        """
+        tail, position = follower.tail, follower.position
+        if not await tail.moved_beyond(position, seconds):
+            return None
+        if tail.ended is not None:
+            raise tail.ended
+        run = tail.run_after(position)
+        if run is None:
+            async with self._catching_up:
+                run = await self._read_after(tail.organization, position)
+        if run is None:
+            return None
+        follower.position = run.end
+        return run.message
+
+    async def run(self) -> None:
+        """Reads for whoever watches, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (self._read_news, self._look_for_news, self.board.run):
+                group.create_task(_for_ever(work))
+
+    def close(self, refused: Refused) -> None:
+        """Ends every watch after the last whole message; no other begins."""
+        self._ended = refused
+        self._end_all(refused)
+
+    # What this process reads.
+
+    async def _read_news(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            news, self._news = self._news, {}
+            for organization in news:
+                await self._read_tail(organization)
+            await asyncio.sleep(GATHER_SECONDS)
+
+    async def _read_tail(self, organization: str) -> None:
+        tail = self._tails.get(organization)
+        while tail is not None and tail.ended is None:
+            try:
+                run = await self._read_after(organization, tail.end)
+            except Refused as refused:
+                if refused.reason is Reason.HISTORY_REPLACED:
+                    tail.end_with(refused)
+                return  # The database is away: when it is back, the next look compares all.
+            if run is None:
+                return
+            self._shelf.put(tail, run)
+            tail.wake()
+            if run.end.revision - run.first + 1 < RUN_ENTRIES_MAX:
+                return
+
+    async def _read_after(self, organization: str, position: Position) -> Run | None:
+        """None if there is nothing after it. Reads the position's own entry too: is it still the same?"""
+        skipped = 1 if position.revision else 0
+        async with reading(self._pool) as connection:
+            entries = await read_entries_from(
+                connection, organization, position.revision or 1, RUN_ENTRIES_MAX + skipped
+            )
+        if skipped and (not entries or entries[0].digest != position.digest):
+            raise history_replaced(organization, position)
+        new = entries[skipped:]
+        if not new:
+            return None
+        return Run(new[0].revision, Position(new[-1].revision, new[-1].digest), self._encode(new))
+
+    async def _look_for_news(self) -> None:
+        """Finds what no notice told of; after the database was away, whatever changed meanwhile."""
+        horizon = None
+        while True:
+            await self._watched.wait()
+            try:
+                async with reading(self._pool) as connection:
+                    following = await read_horizon(connection)
+                    if horizon is None:
+                        await self._compare_all(connection)
+                    else:
+                        for organization, revision in (await changed_since(connection, horizon)).items():
+                            self.hear(organization, revision)
+                horizon, self._away_since = following, None
+                self._ready.set()
+            except Refused as refused:
+                horizon = None
+                self._is_away(refused)
+            await asyncio.sleep(LOOK_SECONDS)
+            if horizon is None or not self._watched.is_set():
+                horizon = None  # Whatever changes until the next look is not looked at.
+                self._ready.clear()
+
+    async def _compare_all(self, connection: Connection) -> None:
+        watched = list(self._tails)
+        for start in range(0, len(watched), ORGANIZATIONS_PER_LOOK):
+            part = watched[start : start + ORGANIZATIONS_PER_LOOK]
+            newest = await read_revisions(connection, part)
+            for organization in part:
+                tail = self._tails.get(organization)
+                if tail is not None and newest.get(organization, 0) < tail.end.revision:
+                    tail.end_with(history_replaced(organization, tail.end))
+                self.hear(organization, newest.get(organization, 0))
+        if self._away_since is not None:
+            self.board.compare_all()
+
+    def _is_away(self, refused: Refused) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._away_since is None:
+            self._away_since = now
+            log.warning("watching: the database cannot be reached: %s", refused.__cause__)
+        if now - self._away_since > AWAY_SECONDS_MAX:
+            self._end_all(refused)
+
+    def _end_all(self, refused: Refused) -> None:
+        for tail in self._tails.values():
+            tail.end_with(refused)
+        self.board.end_all(refused)
+
+    def _set_watched(self) -> None:
+        if self._tails or self.board.watchers:
+            self._watched.set()
+        else:
+            self._watched.clear()
+
+
+async def _for_ever(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A bug ends no watch: the work begins again, and each watcher holds its own position."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("watching failed; it goes on")
+            await asyncio.sleep(LOOK_SECONDS)
