@@ -115,6 +115,12 @@ def test_an_operation_adds_its_index() -> None:
     assert added == metadata_on_the_page("Several operations")
 
 
+def test_a_line_adds_its_index() -> None:
+    plain = Refused(Reason.OFFERING_NOT_FOUND, "a message", resource="offerings/o")
+    added = plain.at_line(3).figures.keys() - plain.figures.keys()
+    assert added == metadata_on_the_page("Several lines")
+
+
 # What gRPC itself refuses.
 
 Refusal = tuple[grpc.StatusCode, set[str]]

@@ -13,14 +13,15 @@ from rich.console import Console
 import earmark
 from earmark import Client
 from services.admin.catalog_file import SAMPLE_CATALOG, load_catalog
-from services.admin.demo.check import Mismatch
-from services.admin.demo.first_day import catalogue, purchase
+from services.admin.demo.check import Figures, Mismatch
+from services.admin.demo.first_day import estimate, purchase
 from services.admin.demo.page import Page
 from services.admin.demo.stage import DEMO, Stage
+from services.admin.demo.watcher import Watcher
 from services.ledger.store.clock import read_clock
 from services.ledger.store.database import Connection
 
-LAST_LINE: Final = r"demo: ok, 20 steps, 30 ledger entries derived again, [0-9.]+ s"
+LAST_LINE: Final = r"demo: ok, 21 steps, 30 ledger entries derived again, [0-9.]+ s"
 EXPECTING_AN_ENTRY_LESS: Final = """
 from services.admin.__main__ import main
 from services.admin.demo import story
@@ -48,7 +49,7 @@ def test_a_story_that_expects_otherwise_fails() -> None:
     assert told.returncode == 1, told.stdout + told.stderr
     assert "demo: ok" not in told.stdout
     assert told.stderr.endswith(
-        "demo: failed after step 19: the ledger entries derived again\n  expected: 29\n  came:     30\n"
+        "demo: failed after step 20: the ledger entries derived again\n  expected: 29\n  came:     30\n"
     )
     assert "sweeping every" in told.stderr, "the end of the servers' logs says what they did"
 
@@ -58,18 +59,20 @@ async def stage(client: Client, connection: Connection) -> Stage:
     """Where an endpoint sensor costs 21 credits, and no longer 20 as in the file."""
     await load_catalog(connection, SAMPLE_CATALOG)
     await client.update_offering("endpoint-sensor", price=earmark.price(21))
-    return Stage(Page(Console(file=StringIO())), client, client, connection)
+    page = Page(Console(file=StringIO()))
+    return Stage(page, client, client, connection, Watcher(page))
 
 
 async def test_a_wrong_price_is_noticed(stage: Stage) -> None:
     with pytest.raises(Mismatch, match=r"the price of endpoint-sensor\n  expected: \('20', .*\n  came:     \('21', "):
-        await catalogue(stage)
+        await estimate(stage)
 
 
 async def test_a_wrong_figure_is_noticed(stage: Stage) -> None:
     await stage.first.create_organization(DEMO)
-    stage.revision = 1
+    stage.watcher.begin(stage.second, DEMO)
     stage.start = (await read_clock(stage.connection)).now
+    await stage.tell("created", await stage.balance(), Figures(0, 0, 0, 0, 0), wrote=["organization created"])
     with pytest.raises(Mismatch, match=r"400 endpoint sensors\n  expected: 8,000\n  came:     8,400"):
         await purchase(stage)
 

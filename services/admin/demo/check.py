@@ -1,11 +1,9 @@
 """What the story expects, held against what the servers answered."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from earmark.v1.resources_pb2 import Balance
-from services.ledger.rules.model import EntryKind
+from earmark import names
+from earmark.v1.resources_pb2 import Balance, Entry
 
 
 class Mismatch(Exception):
@@ -46,15 +44,15 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def entry_words(kind: str, resource: str, detail: Mapping[str, Any]) -> str:
+def entry_words(entry: Entry) -> str:
     """A ledger entry as the story speaks of it: `allocation enabled: email-sensor`."""
-    match EntryKind(kind):
-        case EntryKind.THRESHOLD_CROSSED:
-            return f"threshold crossed: {detail['percent']} %"
-        case EntryKind.SUBSCRIPTION_ENDING_SOON:
-            days = "1 day" if detail["days"] == 1 else f"{detail['days']} days"
-            renewed = "renewed" if detail["renewed"] else "not renewed"
-            return f"ending soon: {resource}, {days} to the end of its {detail['ending'].lower()}, {renewed}"
-        case other:
-            words = other.lower().replace("_", " ")
-            return f"{words}: {resource}" if resource else words
+    words = Entry.Kind.Name(entry.kind).lower().replace("_", " ")
+    if entry.kind == Entry.THRESHOLD_CROSSED:
+        return f"{words}: {entry.threshold_percent} %"
+    if entry.kind == Entry.SUBSCRIPTION_ENDING_SOON:
+        soon = entry.ending_soon
+        days = "1 day" if soon.days == 1 else f"{soon.days} days"
+        ending = type(soon).Ending.Name(soon.ending).lower()
+        renewed = "renewed" if soon.renewed else "not renewed"
+        return f"ending soon: {names.id_of(entry.resource)}, {days} to the end of its {ending}, {renewed}"
+    return words if entry.HasField("organization") else f"{words}: {names.id_of(entry.resource)}"

@@ -5,17 +5,20 @@ from datetime import UTC, timedelta
 from typing import Final
 
 from earmark import Client, Disable, EarmarkError, Enable
+from earmark.cli import estimate_show
 from earmark.v1.allocation_service_pb2 import EnableAllocationResponse
 from services.admin.catalog_file import SAMPLE_CATALOG, read_catalog
 from services.admin.demo.check import Figures, Mismatch, same
 from services.admin.demo.stage import DEMO, Stage
 
+WANTED: Final = (("endpoint-sensor", 400), ("email-sensor", 300), ("network-sensor", 1))
 RACING: Final = ("private-access", "ai-service-access")
 """What the two racing services switch on: 50 credits for a user, both of them, so that either may win."""
 
 
-async def catalogue(stage: Stage) -> None:
-    stage.page.chapter("The catalogue")
+async def estimate(stage: Stage) -> None:
+    """Before there is anything but the catalogue."""
+    stage.page.chapter("An estimate")
     listed = {each.name: each async for each in stage.first.list_offerings()}
     same("the number of offerings", 42, len(listed))  # the lines of the file, without its header
     with SAMPLE_CATALOG.open(newline="", encoding="utf-8") as lines:
@@ -29,11 +32,25 @@ async def catalogue(stage: Stage) -> None:
             )
     created = await stage.first.create_organization(DEMO)
     stage.start = created.balance.as_of.ToDatetime(tzinfo=UTC)
+    stage.watcher.begin(stage.second, DEMO)
+    nothing = Figures(valid=0, grace=0, allocated=0, available=0, suspended=0)
     await stage.tell(
-        "42 offerings are loaded, priced as in the file; organization demo is created",
+        "42 offerings are loaded, priced as in the file; organization demo is created, and watched from here on",
         created.balance,
-        Figures(valid=0, grace=0, allocated=0, available=0, suspended=0),
+        nothing,
         wrote=["organization created"],
+    )
+    estimated = await stage.first.estimate_credits(WANTED, organization=DEMO)
+    same("the estimate, line by line", [8_000, 1_500, 25_000], [each.credits for each in estimated.lines])
+    same("the estimate", 34_500, estimated.required_credits)  # 400 x 20 + 300 x 5 + 1 x 25,000
+    same("the recommended purchase", 34_500, estimated.purchase.recommended_credits)
+    offerings = " ".join(f"{offering}={units}" for offering, units in WANTED)
+    stage.page.screen(f"earmark estimate {offerings} --organization {DEMO}", estimate_show.details(estimated))
+    await stage.tell(
+        "400 endpoint sensors, 300 email sensors and 1 network sensor would take 34,500",
+        await stage.balance(),
+        nothing,
+        wrote=[],
     )
 
 

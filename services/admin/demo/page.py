@@ -6,9 +6,11 @@ from dataclasses import astuple, fields
 from datetime import datetime
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
+from earmark.cli import entry_show, show
+from earmark.v1.resources_pb2 import Entry
 from services.admin.demo.check import Figures
 
 WIDTH_MIN: Final = 80
@@ -36,12 +38,13 @@ class Page:
         for line in textwrap.wrap(paragraph, self._width):
             self._print(Text(line))
 
-    def chapter(self, title: str) -> None:
-        """A numbered heading, with the names of the figures over their columns."""
+    def chapter(self, title: str, *, steps: bool = True) -> None:
+        """A numbered heading; where steps follow, with the names of the figures over their columns."""
         self._chapters += 1
         heading = f"{self._chapters}. {title}".ljust(self._left)
         self._print(Text())
-        self._print(Text.assemble((heading, "bold"), *((each, "dim") for each in self._columns(HEADINGS))))
+        columns = self._columns(HEADINGS) if steps else ()
+        self._print(Text.assemble((heading, "bold"), *((each, "dim") for each in columns)))
 
     def step(self, text: str, figures: Figures) -> None:
         """A numbered line, or a few, with the figures on the first."""
@@ -65,6 +68,24 @@ class Page:
         lines = textwrap.wrap(text, self._width, initial_indent=indent, subsequent_indent=INDENT + "  ")
         for line in lines:
             self._print(Text(line, style))
+
+    def change(self, entry: Entry) -> None:
+        """What the watcher beside the story sees, as `earmark watch` shows it."""
+        pieces = entry_show.line(entry).pieces
+        self._show(show.Line(Text(" " * (len(INDENT) - 2)), *pieces, indent=len(INDENT) + entry_show.INDENT))
+
+    def screen(self, command: str, parts: Iterable[RenderableType]) -> None:
+        """What a command of the command line shows."""
+        self._print(Text())
+        for line in textwrap.wrap(f"$ {command}", self._width, subsequent_indent=INDENT, break_on_hyphens=False):
+            self._print(Text(line, "cyan"))
+        for part in parts:
+            self._show(part)
+        self._print(Text())
+
+    def _show(self, part: RenderableType) -> None:
+        self._console.print(part, width=self._width)
+        self._console.file.flush()
 
     def end(self, text: str) -> None:
         self._print(Text())

@@ -15,6 +15,7 @@ from services.admin.demo import story
 from services.admin.demo.check import Mismatch
 from services.admin.demo.page import Page
 from services.admin.demo.stage import Stage
+from services.admin.demo.watcher import Watcher
 from services.admin.stack import Stack, stack
 
 LOG_TAIL_BYTES: Final = 16_384
@@ -23,8 +24,8 @@ INTERRUPTED: Final = 130
 TITLE: Final = "Earmark, demonstrated"
 PARAGRAPH: Final = (
     "The story of one organization on real servers: PostgreSQL, Valkey, two allocators and an expiry worker, started "
-    "for this alone and gone when it ends. Time is moved, not waited for. Figures are credits; each is "
-    "compared with what the story expects before it is printed."
+    "for this alone and gone when it ends. Time is moved, not waited for. A watcher prints each change as it comes, "
+    "indented. Figures are credits; each is compared with what the story expects before it is printed."
 )
 
 
@@ -81,7 +82,11 @@ async def _on_stage(running: Stack, page: Page) -> int:
     connection = await asyncpg.connect(running.database_url)
     try:
         async with Client(first, actor="demo") as one, Client(second, actor="demo") as other:
-            return await story.tell(Stage(page, one, other, connection), worker)
+            watcher = Watcher(page)
+            try:
+                return await story.tell(Stage(page, one, other, connection, watcher), worker)
+            finally:
+                await watcher.end()
     finally:
         await connection.close()
 

@@ -1,7 +1,6 @@
 """What the story is told with: clients of two allocators, the clock, the expiry worker, the ledger's entries."""
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,16 +12,15 @@ from typing import Final
 from earmark import Client, EarmarkError
 from earmark.v1.resources_pb2 import Balance
 from services.admin import embedded
-from services.admin.demo.check import Figures, Mismatch, entry_words, same
+from services.admin.demo.check import Figures, Mismatch, same
 from services.admin.demo.page import Page
+from services.admin.demo.watcher import Watcher
 from services.ledger.store.clock import advance_clock, read_clock
 from services.ledger.store.database import Connection
 
 DEMO: Final = "demo"
 LOOKS: Final = 400
 LOOK_SECONDS: Final = 0.05
-SHOWN: Final = ("threshold crossed", "ending soon", "allocation suspended", "allocation resumed")
-"""Entries that are consequences of a step: printed below it. All others are only checked."""
 
 
 @dataclass(slots=True)
@@ -33,6 +31,7 @@ class Stage:
     first: Client
     second: Client
     connection: Connection
+    watcher: Watcher
     revision: int = 0
     """Of the newest ledger entry that the story has accounted for."""
     start: datetime = datetime.min
@@ -44,13 +43,11 @@ class Stage:
     async def tell(self, text: str, balance: Balance, figures: Figures, wrote: list[str]) -> None:
         """Prints a step once its figures, and all that the ledger wrote for it, are as expected."""
         same(f"the figures after: {text}", figures, Figures.of(balance))
-        written = await self._new_entries()
-        same(f"what the ledger wrote for: {text}", wrote, written)
+        written = await self.watcher.words_up_to(balance.revision)
+        same(f"what the watcher saw of: {text}", wrote, written)
+        self.revision += len(written)
         same(f"the newest entry after: {text}", self.revision, balance.revision)
         self.page.step(text, figures)
-        for words in written:
-            if words.startswith(SHOWN):
-                self.page.aside("ledger", words)
 
     async def tell_refusal(self, text: str, refused: EarmarkError, metadata: dict[str, str], figures: Figures) -> None:
         """Prints a step that lacked credits, with its message: what is missing is as expected, and nothing changed."""
@@ -93,20 +90,6 @@ class Stage:
             kind,
         )
         return instant.astimezone(UTC)
-
-    async def _new_entries(self) -> list[str]:
-        """Every entry since the last look, in words."""
-        rows = await self.connection.fetch(
-            """
-            SELECT revision, kind, resource, detail FROM entry
-            WHERE organization = $1 AND revision > $2 ORDER BY revision
-            """,
-            DEMO,
-            self.revision,
-        )
-        if rows:
-            self.revision = rows[-1]["revision"]
-        return [entry_words(row["kind"], row["resource"], json.loads(row["detail"])) for row in rows]
 
 
 @contextmanager

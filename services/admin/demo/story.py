@@ -4,7 +4,8 @@ from typing import Final
 
 from services.admin import embedded
 from services.admin.demo.check import Figures, same
-from services.admin.demo.first_day import catalogue, last_credits, purchase, race, reallocation
+from services.admin.demo.first_day import estimate, last_credits, purchase, race, reallocation
+from services.admin.demo.looking_back import forecast, history, usage
 from services.admin.demo.passing_time import end_of_first, end_of_grace, renewal, second_subscription
 from services.admin.demo.stage import DEMO, Stage
 from services.admin.verify import verify
@@ -15,11 +16,11 @@ reallocation, 2 with the second subscription, 5 at the end of the first, 5 at th
 
 
 async def tell(stage: Stage, worker: embedded.Child) -> int:
-    """From the catalogue to the proof; returns the number of ledger entries. `worker` is the expiry worker.
+    """From the estimate to the proof; returns the number of ledger entries. `worker` is the expiry worker.
 
     Raises Mismatch, or EarmarkError for a call that should have succeeded.
     """
-    await catalogue(stage)
+    await estimate(stage)
     await purchase(stage)
     winner, loser = await race(stage)
     await last_credits(stage, loser)
@@ -28,6 +29,9 @@ async def tell(stage: Stage, worker: embedded.Child) -> int:
     await end_of_first(stage, worker)
     await end_of_grace(stage)
     await renewal(stage)
+    await usage(stage, loser)
+    await history(stage)
+    await forecast(stage)
     return await proof(stage)
 
 
