@@ -1,4 +1,4 @@
-"""Real servers for every test: one Postgres a session, a database of its own for each test."""
+"""Real servers for every test: one Postgres and one Redis a session, a database of its own for each test."""
 
 import itertools
 import os
@@ -77,6 +77,18 @@ async def database(postgres: embedded.Server, template: str) -> AsyncIterator[st
     yield _url(postgres, name)
     await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[embedded.Server]:
+    with embedded.redis() as server:
+        yield server
+
+
+@pytest.fixture
+def notice_prefix() -> str:
+    """Channels of this test's own: pub/sub knows no databases."""
+    return f"test-{next(numbers)}.organizations."
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """`earmark-admin`: what needs the database, and all of Earmark on one machine."""
 
-import asyncio
-import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import click
@@ -16,15 +13,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.admin import embedded
 from services.admin.catalog_file import SAMPLE_CATALOG, BadCatalog, load_catalog
+from services.admin.connected import with_connection
 from services.admin.demo.run import demo as run_demo
 from services.admin.stack import StackError
 from services.admin.up import up as run_up
+from services.admin.verify_command import verify_command
 from services.ledger.store.clock import Clock, ClockNotMovable, advance_clock, read_clock
 from services.ledger.store.database import Connection
 from services.ledger.store.migrate import SchemaMismatch, migrate
-from services.runtime.settings import BadSettings, Settings
-
-T = TypeVar("T")
+from services.runtime.settings import BadSettings
 
 PARTS = re.compile(r"(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?\Z")
 
@@ -50,6 +47,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(verify_command)
+
+
 @cli.command("migrate")
 @click.option(
     "--movable-clock",
@@ -62,7 +62,7 @@ def migrate_command(movable_clock: bool) -> None:
     async def work(connection: Connection) -> list[str]:
         return await migrate(connection, movable_clock=movable_clock or None)
 
-    done = _with_connection(work)
+    done = with_connection(work)
     click.echo(f"applied {', '.join(done)}" if done else "the schema is up to date")
 
 
@@ -81,7 +81,7 @@ def catalog_load(file: Path, only_new: bool) -> None:
         loaded = await load_catalog(connection, file, only_new=only_new)
         return f"{loaded.offerings} offerings, {loaded.changed} of them new or changed"
 
-    click.echo(_with_connection(work))
+    click.echo(with_connection(work))
 
 
 @cli.group("clock")
@@ -92,7 +92,7 @@ def clock_group() -> None:
 @clock_group.command("show")
 def clock_show() -> None:
     """Show what time it is for Earmark."""
-    click.echo(_clock_text(_with_connection(read_clock)))
+    click.echo(_clock_text(with_connection(read_clock)))
 
 
 @clock_group.command("advance")
@@ -107,7 +107,7 @@ def clock_advance(duration: str) -> None:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="DURATION") from error
 
-    click.echo(_clock_text(_with_connection(work)))
+    click.echo(_clock_text(with_connection(work)))
 
 
 @cli.command("up")
@@ -152,18 +152,6 @@ def health_command(address: str) -> None:
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     click.echo(f"{address}: {status}")
     sys.exit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
-
-
-def _with_connection(work: Callable[[Connection], Awaitable[T]]) -> T:
-    async def connected() -> T:
-        settings = Settings.from_environment(os.environ)
-        connection = await asyncpg.connect(settings.database_url, timeout=10)
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(connected())
 
 
 def _duration(text: str) -> timedelta:

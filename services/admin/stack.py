@@ -54,7 +54,7 @@ def stack(
         database_url = os.environ.get(DATABASE_VARIABLE) or running.enter_context(embedded.postgres(data_folder)).url
         redis_url = os.environ.get(REDIS_VARIABLE) or running.enter_context(embedded.redis(data_folder)).url
         offerings = asyncio.run(_prepare(database_url, movable_clock))
-        environment = {**os.environ, DATABASE_VARIABLE: database_url}
+        environment = {**os.environ, DATABASE_VARIABLE: database_url, REDIS_VARIABLE: redis_url}
         serving = {**environment, "EARMARK_LISTEN_ADDRESS": listen_address}
         started = [_allocator(running, serving, log) for _ in range(allocators)]
         worker = _worker(running, environment, log)

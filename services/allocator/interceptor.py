@@ -1,16 +1,20 @@
 """What stands before every handler: room, readable bytes, and errors that are always ours."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from time import perf_counter
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from grpc import aio
 from grpc_status import rpc_status
 
 from services.allocator.errors import status_of
+from services.allocator.metrics import OK, AllocatorMetrics
 from services.ledger.lane import internal_error
 from services.ledger.rules.refusal import FieldViolation, Reason, Refused
 
@@ -18,6 +22,11 @@ log = logging.getLogger(__name__)
 
 OPEN_TO_ALL: Final = "/grpc."
 """Health and reflection answer to the last."""
+CUT_OFF_SECONDS: Final = 1.0
+"""After the end of watches was ordered."""
+
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,63 +37,149 @@ class Malformed:
 
 
 class Gate(aio.ServerInterceptor):
-    """Lets calls in while there is room and the process is not stopping, and turns what fails into a refusal."""
+    """Lets calls and watches in while there is room and the process is not stopping; what fails becomes a refusal."""
 
-    def __init__(self, calls_max: int) -> None:
+    def __init__(self, calls_max: int, watches_max: int, metrics: AllocatorMetrics) -> None:
         self._calls_max = calls_max
+        self._watches_max = watches_max
+        self._metrics = metrics
         self._calls = 0
+        self._watches: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._handlers: dict[str, MethodHandler] = {}
+        metrics.count_calls(lambda: self._calls)
 
     def close(self) -> None:
-        """From now on new calls are told to go elsewhere."""
+        """From now on new calls and watches are told to go elsewhere."""
         self._stopping = True
+
+    async def cut_off_watches(self) -> None:
+        """Ends the watches that have been told to end and cannot be, since their callers read nothing any more."""
+        watches = self._watches.copy()
+        if watches:
+            await asyncio.wait(watches, timeout=CUT_OFF_SECONDS)
+        for watch in watches:
+            watch.cancel()
 
     async def intercept_service(
         self,
-        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler | None]]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
+    ) -> "MethodHandler | None":
         method = handler_call_details.method
-        guarded = not method.startswith(OPEN_TO_ALL)
-        return grpc.unary_unary_rpc_method_handler(
-            self._wrapped(method, handler.unary_unary, guarded=guarded),
-            request_deserializer=_tolerant(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
+        if method in self._handlers:
+            return self._handlers[method]
+        handler = await continuation(handler_call_details)
+        if handler is None:  # Anybody can make up names: they are not kept.
+            return None
+        self._handlers[method] = self._wrapped(method, handler)
+        return self._handlers[method]
 
-    def _wrapped(self, method: str, behavior: Any, *, guarded: bool) -> Any:
-        async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+    def _wrapped(self, method: str, handler: MethodHandler) -> MethodHandler:
+        guarded = not method.startswith(OPEN_TO_ALL)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._call(method, handler.unary_unary, guarded=guarded),
+                request_deserializer=_tolerant(handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream is not None and guarded:
+            return grpc.unary_stream_rpc_method_handler(
+                self._watch(method, handler.unary_stream),
+                request_deserializer=_tolerant(handler.request_deserializer),
+                response_serializer=_passing_bytes(handler.response_serializer),
+            )
+        return handler
+
+    def _call(self, method: str, behavior: Any, *, guarded: bool) -> Any:
+        metrics = self._metrics.of(method)
+
+        async def answer(request: Any, context: Context) -> Any:
+            if guarded:
+                self._check(self._calls, self._calls_max, "calls")
+            return await behavior(_readable(method, request), context)
+
+        async def call(request: Any, context: Context) -> Any:
             self._calls += 1
+            begun = perf_counter()
+
+            def ended(reason: str) -> None:
+                metrics.call_ended(reason, perf_counter() - begun)
+
             try:
-                if guarded:
-                    self._check()
-                if isinstance(request, Malformed):
-                    raise _malformed(method, request)
-                return await behavior(request, context)
-            except Refused as refused:
-                await _abort(context, refused)
-            except (asyncio.CancelledError, aio.AbortError):
-                raise
-            except Exception:
-                log.exception("%s failed", method)
-                await _abort(context, internal_error())
+                return await _refusing(method, context, answer(request, context), ended)
             finally:
                 self._calls -= 1
 
         return call
 
-    def _check(self) -> None:
+    def _watch(self, method: str, behavior: Any) -> Any:
+        """Whether the behavior yields its messages or writes them, they are written one after the other."""
+        metrics = self._metrics.of(method)
+        yields = inspect.isasyncgenfunction(behavior)
+
+        async def answer(request: Any, context: Context) -> None:
+            self._check(len(self._watches), self._watches_max, "watches")
+            if not yields:
+                await behavior(_readable(method, request), context)
+                return
+            async with aclosing(behavior(_readable(method, request), context)) as messages:
+                async for message in messages:
+                    await context.write(message)
+
+        async def watch(request: Any, context: Context) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._watches.add(task)
+            metrics.stream_began()
+            try:
+                await _refusing(method, context, answer(request, context), metrics.stream_ended)
+            finally:
+                self._watches.discard(task)
+
+        return watch
+
+    def _check(self, under_way: int, most: int, what: str) -> None:
         if self._stopping:
-            raise Refused(Reason.SHUTTING_DOWN, "this process is stopping; nothing was changed, call another one")
-        if self._calls > self._calls_max:
+            raise stopping()
+        if under_way > most:
             raise Refused(
                 Reason.TOO_MANY_WAITING,
-                f"{self._calls_max} calls are under way in this process; nothing was changed, try again in a moment",
-                {"waiting": str(self._calls_max)},
+                f"{most} {what} are under way in this process; nothing was changed, try again in a moment",
+                {"waiting": str(most)},
             )
+
+
+def stopping() -> Refused:
+    return Refused(Reason.SHUTTING_DOWN, "this process is stopping; nothing was changed, call another one")
+
+
+async def _refusing(method: str, context: Context, work: Awaitable[Any], ended: Callable[[str], None]) -> Any:
+    """What the work returns; what it raises leaves as a refusal. Before that, `ended` is told OK or the reason."""
+    try:
+        result = await work
+    except Refused as refused:
+        ended(refused.reason)
+        await _abort(context, refused)
+    except asyncio.CancelledError:
+        ended("DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED")
+        raise
+    except aio.AbortError:
+        ended(context.code().name)
+        raise
+    except Exception:
+        ended(Reason.INTERNAL)
+        log.exception("%s failed", method)
+        await _abort(context, internal_error())
+    ended(OK)
+    return result
+
+
+def _readable(method: str, request: Any) -> Any:
+    if isinstance(request, Malformed):
+        why = f"the bytes sent are no request of {method} ({request.why[:200]})"
+        raise Refused(Reason.MALFORMED_MESSAGE, why, violations=(FieldViolation("", why),))
+    return request
 
 
 def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
@@ -101,12 +196,14 @@ def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], 
     return deserialize
 
 
-def _malformed(method: str, malformed: Malformed) -> Refused:
-    why = f"the bytes sent are no request of {method} ({malformed.why[:200]})"
-    return Refused(Reason.MALFORMED_MESSAGE, why, violations=(FieldViolation("", why),))
+def _passing_bytes(serializer: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """A message for many watchers is serialized once, by whoever sends it."""
+    if serializer is None:
+        return None
+    return lambda message: message if isinstance(message, bytes) else serializer(message)
 
 
-async def _abort(context: aio.ServicerContext[Any, Any], refused: Refused) -> None:
+async def _abort(context: Context, refused: Refused) -> NoReturn:
     status = rpc_status.to_status(status_of(refused))
     context.set_trailing_metadata(tuple(status.trailing_metadata or ()))
     await context.abort(status.code, status.details or "", tuple(status.trailing_metadata or ()))

@@ -9,6 +9,7 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from earmark.v1 import (
     allocation_service_pb2,
@@ -20,15 +21,24 @@ from earmark.v1 import (
     organization_service_pb2_grpc,
     subscription_service_pb2,
     subscription_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
 )
 from services.allocator.allocation_handler import AllocationHandler
 from services.allocator.catalog_handler import CatalogHandler
 from services.allocator.health import Health
-from services.allocator.interceptor import Gate
+from services.allocator.interceptor import Gate, stopping
+from services.allocator.metrics import AllocatorMetrics
 from services.allocator.organization_handler import OrganizationHandler
 from services.allocator.subscription_handler import SubscriptionHandler
+from services.allocator.usage_handler import UsageHandler
+from services.allocator.watch_handler import encode_balance, encode_entries
 from services.ledger.ledger import Ledger
+from services.ledger.metrics import LedgerMetrics
+from services.ledger.rules.answers import Balance
 from services.ledger.store.database import Pool
+from services.ledger.transaction import Announce
+from services.ledger.watching.hub import Hub
 from services.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +50,7 @@ SERVICES: Final = tuple(
         subscription_service_pb2.DESCRIPTOR.services_by_name["SubscriptionService"],
         organization_service_pb2.DESCRIPTOR.services_by_name["OrganizationService"],
         catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+        usage_service_pb2.DESCRIPTOR.services_by_name["UsageService"],
     )
 )
 
@@ -51,10 +62,23 @@ PENDING_MARGIN: Final = 4_096
 class AllocatorServer:
     """Serves from `start` to `stop`; `address` is where, with the port that was taken."""
 
-    def __init__(self, settings: Settings, pool: Pool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        registry: CollectorRegistry | None = None,
+        announce: Announce = lambda _: None,
+    ) -> None:
+        """Without a registry nobody reads the metrics; `announce` is told of each commit."""
+        metrics, of_ledger = AllocatorMetrics(registry), LedgerMetrics(registry)
+        of_ledger.transactions.count_connections(pool)
         self._settings = settings
-        self._ledger = Ledger(pool)
-        self._gate = Gate(settings.calls_max)
+        self._told = announce
+        self.hub = Hub(pool, encode_entries, encode_balance)
+        metrics.watch(lambda: self.hub.watchers, lambda: self.hub.lag)
+        self._reading: asyncio.Task[None] | None = None
+        self._ledger = Ledger(pool, self._announce, of_ledger)
+        self._gate = Gate(settings.calls_max, settings.watches_max, metrics)
         self._health = Health(("", *SERVICES))
         pending = settings.calls_max + PENDING_MARGIN
         self._server = aio.server(
@@ -70,24 +94,35 @@ class AllocatorServer:
         self._register()
         self.address = ""
 
+    def _announce(self, balance: Balance) -> None:
+        self.hub.announce(balance)
+        self._told(balance)
+
     async def start(self) -> None:
         """Raises RuntimeError if the address cannot be had."""
         host, _, _ = self._settings.listen_address.rpartition(":")
         port = self._bind()
         await self._server.start()
+        self._reading = asyncio.create_task(self.hub.run())
         self.address = f"{host}:{port}"
         log.info("serving on %s", self.address)
 
     async def stop(self) -> None:
-        """Health first says NOT_SERVING; calls under way finish, new ones are told to go elsewhere."""
+        """Health first says NOT_SERVING; watches end, calls under way finish, new ones are told to go elsewhere."""
         self._health.stop()
         self._gate.close()
+        self.hub.close(stopping())
+        cutting_off = asyncio.create_task(self._gate.cut_off_watches())
         await self._server.stop(self._settings.shutdown_seconds)
+        await cutting_off
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
                 await self._ledger.drained()
         except TimeoutError:
             log.warning("stopped while calls were still under way")
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
     def _register(self) -> None:
         allocation_service_pb2_grpc.add_AllocationServiceServicer_to_server(
@@ -100,6 +135,9 @@ class AllocatorServer:
             OrganizationHandler(self._ledger), self._server
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogHandler(self._ledger), self._server)
+        usage_service_pb2_grpc.add_UsageServiceServicer_to_server(
+            UsageHandler(self._ledger, self.hub, self._settings.watch_heartbeat_seconds), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

@@ -5,9 +5,14 @@ import logging
 import sys
 from datetime import timedelta
 
+from services.expiry.metrics import ExpiryMetrics, export_republisher
+from services.expiry.republish import Republisher
 from services.expiry.sweep import Sweeper
 from services.ledger.starting import CannotStart, open_pool
 from services.ledger.transaction import Away, Busy
+from services.notices.metrics import export_publisher
+from services.notices.publisher import Publisher
+from services.runtime.monitoring import Monitoring
 from services.runtime.process import run
 from services.runtime.settings import Settings
 
@@ -16,19 +21,31 @@ NAME = "earmark-expiry"
 log = logging.getLogger(__name__)
 
 
-async def work(settings: Settings, stop: asyncio.Event) -> None:
+async def work(settings: Settings, stop: asyncio.Event, monitoring: Monitoring) -> None:
     try:
-        pool = await open_pool(settings.database_url, name=NAME, size=settings.expiry_connections)
+        pool = await open_pool(settings.database_url, name=NAME, size=settings.expiry_connections + 1)
     except CannotStart as error:
         sys.exit(f"{NAME}: {error}")
-    async with pool:
+    url, prefix = settings.redis_url, settings.notice_prefix
+    async with pool, Publisher(url, prefix) as publisher:
+        metrics = ExpiryMetrics(monitoring.registry)
         sweeper = Sweeper(
             pool,
             request_id_lifetime=timedelta(hours=settings.request_id_hours),
             connections=settings.expiry_connections,
+            announce=publisher.publish,
+            metrics=metrics,
         )
+        republisher = Republisher(pool, publisher, url=url, prefix=prefix)
+        metrics.transactions.count_connections(pool)
+        export_publisher(monitoring.registry, publisher)
+        export_republisher(monitoring.registry, republisher)
+        monitoring.ready()
         log.info("sweeping every %s s", settings.expiry_interval_seconds)
-        await _sweep_until(stop, sweeper, settings.expiry_interval_seconds)
+        async with asyncio.TaskGroup() as group:
+            republishing = group.create_task(republisher.run())
+            await _sweep_until(stop, sweeper, settings.expiry_interval_seconds)
+            republishing.cancel()
 
 
 async def _sweep_until(stop: asyncio.Event, sweeper: Sweeper, interval_seconds: float) -> None:

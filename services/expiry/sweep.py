@@ -7,12 +7,14 @@ transaction of its own and passes over those that somebody else has locked.
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from services.expiry.metrics import ExpiryMetrics
 from services.ledger.store import due
-from services.ledger.store.database import Pool
+from services.ledger.store.database import Connection, Pool
 from services.ledger.transaction import Announce, Away, Busy, ledger_connection, settle_organization
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,8 @@ ORGANIZATIONS_PER_BATCH: Final = 500
 REQUESTS_PER_BATCH: Final = 5_000
 FAILURE_PAUSE_SECONDS: Final = 1.0
 FAILURE_PAUSE_SECONDS_MAX: Final = 300.0
+MEASURING_SECONDS: Final = 1.0
+"""At least so long between two looks at how late we are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,18 @@ class Sweeper:
     """Does one bounded batch at a time. An organization that fails is left alone for a while, longer each time."""
 
     def __init__(
-        self, pool: Pool, *, request_id_lifetime: timedelta, connections: int, announce: Announce = lambda _: None
+        self,
+        pool: Pool,
+        *,
+        request_id_lifetime: timedelta,
+        connections: int,
+        announce: Announce = lambda _: None,
+        metrics: ExpiryMetrics | None = None,
     ) -> None:
+        """Without metrics nothing is measured."""
         self._pool = pool
+        self._metrics = metrics or ExpiryMetrics()
+        self._measured_at = -MEASURING_SECONDS
         self._announce = announce
         self._request_id_lifetime = request_id_lifetime
         self._connections = connections
@@ -48,19 +61,38 @@ class Sweeper:
 
     async def run_once(self) -> Swept:
         """Settles up to 500 organizations and removes up to 5,000 request ids of each table; raises Busy or Away."""
-        async with ledger_connection(self._pool) as connection:
-            excluded = [*self._at_rest(), *self._passed_over]
+        try:
+            swept = await self._sweep()
+        except Exception:
+            self._metrics.sweep_failures.inc()
+            raise
+        self._metrics.sweeps.inc()
+        self._metrics.request_ids_removed.inc(swept.requests_removed)
+        return swept
+
+    async def _sweep(self) -> Swept:
+        async with self._connection() as connection:
+            await self._measure(connection)
+            at_rest = self._at_rest()
+            self._metrics.resting_organizations.set(len(at_rest))
+            excluded = [*at_rest, *self._passed_over]
             organizations = await due.due_organizations(connection, excluded, ORGANIZATIONS_PER_BATCH)
         settled = await self._settle_all(organizations)
         more = len(organizations) == ORGANIZATIONS_PER_BATCH
         if not more:
             self._passed_over.clear()  # The next sweep looks at them again.
-        async with ledger_connection(self._pool) as connection:
+        async with self._connection() as connection:
             before = await due.now_minus(connection, self._request_id_lifetime)
             removed = await due.remove_requests(connection, before, REQUESTS_PER_BATCH)
             of_catalog = await due.remove_catalog_requests(connection, before, REQUESTS_PER_BATCH)
         full = more or REQUESTS_PER_BATCH in (removed, of_catalog)
         return Swept(settled, removed + of_catalog, full)
+
+    async def _measure(self, connection: Connection) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._measured_at >= MEASURING_SECONDS:
+            self._measured_at = now
+            self._metrics.oldest_due_seconds.set(await due.oldest_due_seconds(connection))
 
     async def _settle_all(self, organizations: Sequence[str]) -> int:
         remaining = iter(organizations)
@@ -74,8 +106,10 @@ class Sweeper:
 
     async def _settle(self, organization: str) -> bool:
         try:
-            async with ledger_connection(self._pool) as connection:
-                done = await settle_organization(connection, organization, self._announce, skip_if_locked=True)
+            async with self._connection() as connection:
+                done = await settle_organization(
+                    connection, organization, self._announce, self._metrics.transactions, skip_if_locked=True
+                )
         except (Busy, Away) as error:
             log.warning("%s: not settled now: %s", organization, error)
             self._passed_over.add(organization)
@@ -90,6 +124,9 @@ class Sweeper:
         if not done:  # Somebody else has it, or had it.
             self._passed_over.add(organization)
         return done
+
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return ledger_connection(self._pool, self._metrics.transactions)
 
     def _at_rest(self) -> list[str]:
         now = asyncio.get_running_loop().time()

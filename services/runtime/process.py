@@ -6,13 +6,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
+from services.runtime.monitoring import CannotListen, Monitoring, monitored
 from services.runtime.settings import BadSettings, Settings
 
+Main: TypeAlias = Callable[[Settings, asyncio.Event, Monitoring], Coroutine[Any, Any, None]]
 
-def run(name: str, main: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Runs `main` until it returns; its event is set on SIGTERM or SIGINT. Ends the process on bad settings."""
+
+def run(name: str, main: Main) -> None:
+    """Runs `main` until it returns; its event is set on SIGTERM or SIGINT. Ends the process on bad settings.
+
+    Metrics and probes are served from before `main` until after it.
+    """
     try:
         settings = Settings.from_environment(os.environ)
     except BadSettings as error:
@@ -20,14 +26,16 @@ def run(name: str, main: Callable[[Settings, asyncio.Event], Coroutine[Any, Any,
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
     )
-    asyncio.run(_with_signals(main, settings))
+    asyncio.run(_with_signals(name, main, settings))
 
 
-async def _with_signals(
-    main: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]], settings: Settings
-) -> None:
+async def _with_signals(name: str, main: Main, settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
-    await main(settings, stop)
+    try:
+        async with monitored(settings.metrics_address, stop) as monitoring:
+            await main(settings, stop, monitoring)
+    except CannotListen as error:
+        sys.exit(f"{name}: {error}")

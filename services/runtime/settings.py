@@ -1,8 +1,13 @@
 """Settings: read once at the start of a process, from `EARMARK_*` variables, with defaults that work on one machine."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+NOTICE_PREFIX_PATTERN: Final = re.compile(r"[!-)+->@-Z^-~]{1,128}\Z")
+"""Printable ASCII, without what has a meaning of its own where Redis matches channels."""
 
 
 class BadSettings(Exception):
@@ -15,12 +20,22 @@ class Settings:
 
     database_url: str = field(default="postgresql://earmark@127.0.0.1:5432/earmark", repr=False)
     """Postgres 16 or newer. Not shown in logs: it may hold a password."""
+    redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
+    """Redis 7 or newer, or Valkey, for notices. Not shown in logs: it may hold a password."""
+    notice_prefix: str = "earmark.v1.organizations."
+    """What a notice's channel begins with; the organization's id follows."""
     listen_address: str = "127.0.0.1:50051"
     """Host and port of the allocator; port 0 takes a free one."""
     database_connections: int = 16
     """The most that one allocator process opens."""
     calls_max: int = 16_384
     """Calls under way in one allocator process; beyond that callers get TOO_MANY_WAITING at once."""
+    watches_max: int = 10_000
+    """Watches open in one allocator process; beyond that callers get TOO_MANY_WAITING at once."""
+    watch_heartbeat_seconds: float = 10.0
+    """A watch with nothing to say says so this often."""
+    metrics_address: str = ""
+    """Host and port of the metrics and probes, over HTTP; port 0 takes a free one, empty serves none."""
     shutdown_seconds: float = 10.0
     """So long a stopping process lets calls finish."""
     tls_certificate_file: str = ""
@@ -59,13 +74,18 @@ class Settings:
         return settings
 
     def _out_of_bounds(self) -> list[str]:
-        port = self.listen_address.rpartition(":")[2]
         checks = {
-            "EARMARK_LISTEN_ADDRESS must be host:port, the port 0 to 65535": ":" in self.listen_address
-            and port.isdecimal()
-            and int(port) <= 65_535,
+            "EARMARK_REDIS_URL must be a URL that begins with redis:// or rediss://": _is_redis_url(self.redis_url),
+            "EARMARK_NOTICE_PREFIX must be 1 to 128 printable ASCII characters, no space and none of *?[]\\": bool(
+                NOTICE_PREFIX_PATTERN.match(self.notice_prefix)
+            ),
+            "EARMARK_LISTEN_ADDRESS must be host:port, the port 0 to 65535": _is_address(self.listen_address),
             "EARMARK_DATABASE_CONNECTIONS must be 1 to 1000": 1 <= self.database_connections <= 1000,
             "EARMARK_CALLS_MAX must be 1 to 1000000": 1 <= self.calls_max <= 1_000_000,
+            "EARMARK_WATCHES_MAX must be 1 to 1000000": 1 <= self.watches_max <= 1_000_000,
+            "EARMARK_WATCH_HEARTBEAT_SECONDS must be 0.1 to 3600": 0.1 <= self.watch_heartbeat_seconds <= 3600,
+            "EARMARK_METRICS_ADDRESS must be host:port, the port 0 to 65535": not self.metrics_address
+            or _is_address(self.metrics_address),
             "EARMARK_SHUTDOWN_SECONDS must be 0 to 3600": 0 <= self.shutdown_seconds <= 3600,
             "EARMARK_EXPIRY_CONNECTIONS must be 1 to 100": 1 <= self.expiry_connections <= 100,
             "EARMARK_EXPIRY_INTERVAL_SECONDS must be 0.01 to 60": 0.01 <= self.expiry_interval_seconds <= 60,
@@ -78,6 +98,19 @@ class Settings:
             or not self.tls_client_ca_file,
         }
         return [text for text, holds in checks.items() if not holds]
+
+
+def _is_address(text: str) -> bool:
+    _, colon, port = text.rpartition(":")
+    return bool(colon) and port.isdecimal() and int(port) <= 65_535
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _parse(kind: Any, text: str) -> Any:

@@ -133,6 +133,12 @@ def test_the_database_is_the_one_that_runs_there(name: str) -> None:
     assert settings(name).database_url == url
 
 
+@pytest.mark.parametrize("name", ["allocator", "expiry"])
+def test_the_redis_is_the_one_that_runs_there(name: str) -> None:
+    assert settings(name).redis_url == "redis://redis:6379/0"
+    assert "redis" in SERVICES
+
+
 def test_the_data_outlive_the_containers() -> None:
     # The image of 18 keeps its data in a folder below this one, and refuses a volume at the former place.
     assert SERVICES["postgres"]["image"] == "postgres:18"

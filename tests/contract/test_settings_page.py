@@ -87,6 +87,38 @@ def test_which_files_of_tls_need_which(given: set[str], fits: bool) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Settings(database_url="postgresql://earmark:secret@db/earmark"))
+    assert "secret" not in repr(Settings(redis_url="redis://:secret@cache/0"))
+    with pytest.raises(BadSettings) as caught:
+        Settings.from_environment({"EARMARK_REDIS_URL": "redis://:secret@cache:port/0"})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("redis://127.0.0.1:6379/0", True),
+        ("redis://cache", True),
+        ("rediss://earmark:secret@cache.internal:6380/2?ssl_cert_reqs=required", True),
+        ("redis://[::1]:6379", True),
+        ("cache:6379", False),
+        ("http://cache:6379", False),
+        ("redis://", False),
+        ("redis://cache:port", False),
+        ("redis://cache:70000", False),
+        ("redis://:with/slash@cache", False),
+    ],
+)
+def test_which_urls_are_those_of_a_redis(url: str, fits: bool) -> None:
+    assert accepts("EARMARK_REDIS_URL", url) is fits
+
+
+def test_the_prefix_of_notices_has_none_of_the_signs_on_the_page() -> None:
+    variable = "EARMARK_NOTICE_PREFIX"
+    [signs] = code(PROCESSES[variable]["bounds"])
+    refused = {sign for sign in map(chr, range(256)) if not accepts(variable, f"a{sign}")}
+    printable = {chr(each) for each in range(0x21, 0x7F)}
+    assert refused == set(map(chr, range(256))) - (printable - set(signs))
+    assert [accepts(variable, "a" * length) for length in (0, 1, 128, 129)] == [False, True, True, False]
 
 
 @pytest.mark.parametrize(

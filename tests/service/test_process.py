@@ -26,6 +26,7 @@ from tests.support.processes import (
     ALLOCATOR,
     DEADLINE_SECONDS,
     EXPIRY,
+    NO_REDIS,
     ended,
     environment,
     run,
@@ -82,7 +83,7 @@ def test_a_client_that_knows_only_what_reflection_tells(database: str) -> None:
     with running_allocator(database) as (_, address), grpc.insecure_channel(address) as channel:
         reflected = ProtoReflectionDescriptorDatabase(channel)
         assert [name for name in reflected.get_services() if name.startswith("earmark.")] == [
-            f"earmark.v1.{name}Service" for name in ("Allocation", "Catalog", "Organization", "Subscription")
+            f"earmark.v1.{name}Service" for name in ("Allocation", "Catalog", "Organization", "Subscription", "Usage")
         ]
         pool = descriptor_pool.DescriptorPool(reflected)
         method = pool.FindServiceByName("earmark.v1.OrganizationService").FindMethodByName("CreateOrganization")
@@ -137,7 +138,7 @@ async def test_the_expiry_worker_settles_at_once_and_stops(
     database: str, client: Client, organization: str, connection: Connection
 ) -> None:
     command = [sys.executable, "-m", EXPIRY]
-    with embedded.child(command, env=environment(database_url=database, log_level="ERROR")) as process:
+    with embedded.child(command, env=environment(database_url=database, redis_url=NO_REDIS, log_level="ERROR")) as process:
         await connected(connection, "earmark-expiry")
         end = datetime.now(UTC) + timedelta(seconds=3)
         await client.create_subscription(organization, credits=1, end_time=end, grace_period=timedelta())

@@ -11,6 +11,8 @@ from typing import Final
 from services.admin import embedded
 
 DEADLINE_SECONDS: Final = 20.0
+NO_REDIS: Final = "redis://127.0.0.1:1/0"
+"""Nobody is there: what no test is about publishes nothing, least of all to a Redis that happens to run here."""
 ALLOCATOR: Final = "services.allocator"
 EXPIRY: Final = "services.expiry"
 ADMIN: Final = "services.admin"
@@ -31,7 +33,8 @@ def running_allocator(
     database: str, *, module: str = ALLOCATOR, **settings: str
 ) -> Iterator[tuple[embedded.Child, str]]:
     """An allocator process on a free port, and its address."""
-    env = environment(database_url=database, **{"listen_address": "127.0.0.1:0", "log_level": "ERROR", **settings})
+    ours = {"listen_address": "127.0.0.1:0", "redis_url": NO_REDIS, "log_level": "ERROR"}
+    env = environment(database_url=database, **{**ours, **settings})
     with embedded.child([sys.executable, "-m", module], env=env, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         line = child.stdout.readline().decode()

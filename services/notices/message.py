@@ -1,0 +1,62 @@
+"""A notice as others read it: its channel and its JSON; and what may be believed of one that was heard."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf import json_format
+
+from earmark.v1 import notice_pb2
+from services.ledger.rules import names
+from services.ledger.rules.answers import Balance
+from services.ledger.rules.limits import ID_PATTERN, REVISION_MAX
+from services.wire import balance_message
+
+PAYLOAD_BYTES_MAX: Final = 8_192
+"""What is longer is no notice of ours: those have less than 1,000 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a notice says, true or not."""
+
+    organization: str
+    revision: int
+
+
+def channel(prefix: str, organization: str) -> str:
+    return prefix + organization
+
+
+def payload(balance: Balance) -> str:
+    """A Notice in proto3 JSON on one line; fields that are zero are there too."""
+    notice = notice_pb2.Notice(
+        organization=names.organization_name(balance.organization),
+        revision=balance.revision,
+        balance=balance_message(balance),
+    )
+    return json_format.MessageToJson(notice, indent=None, always_print_fields_with_no_presence=True)
+
+
+def read_hint(prefix: str, channel: bytes, payload: bytes) -> Hint | None:
+    """None if it is no notice. The organization is the channel's; of the payload only the revision counts."""
+    try:
+        name = channel.decode("ascii")
+        if not name.startswith(prefix) or len(payload) > PAYLOAD_BYTES_MAX:
+            return None
+        organization = name.removeprefix(prefix)
+        revision = _revision(payload)
+    except (ValueError, RecursionError):
+        return None
+    if not ID_PATTERN.match(organization) or not 1 <= revision <= REVISION_MAX:
+        return None
+    return Hint(organization, revision)
+
+
+def _revision(payload: bytes) -> int:
+    """As proto3 JSON writes an int64: in a string. Raises ValueError."""
+    notice = json.loads(payload)
+    revision = notice.get("revision") if isinstance(notice, dict) else None
+    if not isinstance(revision, str) or not (revision.isascii() and revision.isdecimal()):
+        raise ValueError("no revision")
+    return int(revision)
