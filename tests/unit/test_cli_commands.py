@@ -1,10 +1,14 @@
 """The command line from end to end against a server that records what it is asked and answers as it is told."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import grpc
@@ -18,12 +22,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from earmark import Client
 from earmark.cli import main
 from earmark.v1 import allocation_service_pb2 as allocations
 from earmark.v1 import catalog_service_pb2 as catalog
 from earmark.v1 import organization_service_pb2 as organizations
 from earmark.v1 import subscription_service_pb2 as subscriptions
-from earmark.v1.resources_pb2 import Allocation, Balance, Offering, Organization, Subscription
+from earmark.v1 import usage_service_pb2 as usages
+from earmark.v1.resources_pb2 import Allocation, Balance, Entry, Offering, Organization, Subscription
 
 # The server's clock, far from that of any machine.
 NOW = datetime(2051, 3, 1, 12, tzinfo=UTC)
@@ -50,17 +56,32 @@ class RecordingServer(grpc.GenericRpcHandler):
                 context.abort_with_status(rpc_status.to_status(made))
             return made
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=GetMessageClass(method.input_type).FromString,
-            response_serializer=lambda message: message.SerializeToString(),
-        )
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Message]:
+            """All that is left, up to the next error; then nothing more comes."""
+            self.requests.append(request)
+            while self.answers[name]:
+                made = self.answers[name].pop(0)
+                if isinstance(made, status_pb2.Status):
+                    context.abort_with_status(rpc_status.to_status(made))
+                yield made
+            gone = Event()
+            context.add_callback(gone.set)
+            gone.wait()
+
+        deserialize = GetMessageClass(method.input_type).FromString
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(stream, deserialize, _serialize)
+        return grpc.unary_unary_rpc_method_handler(answer, deserialize, _serialize)
 
     def request(self, kind: type[Message]) -> Any:
         """The only request."""
         (request,) = self.requests
         assert isinstance(request, kind)
         return request
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
 
 
 @pytest.fixture
@@ -364,6 +385,253 @@ def test_apply_takes_utf_8_only(server: RecordingServer, earmark: Earmark, tmp_p
     assert server.requests == []
 
 
+def test_usage_asks_for_one_organization(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["GetUsage"] = [usages.Usage(balance=Balance(organization="organizations/o-1", valid_credits=7))] * 2
+    assert "VALID" in earmark("usage", "o-1").stdout
+    assert json.loads(earmark("usage", "o-1", "--json").stdout)["balance"]["validCredits"] == "7"
+    assert server.requests[0] == usages.GetUsageRequest(name="organizations/o-1")
+
+
+@pytest.mark.parametrize(
+    ("words", "step", "start", "end"),
+    [
+        ([], "DAY", "2050-03-02T00:00:00Z", "2051-03-02T00:00:00Z"),
+        (["--by", "hour"], "HOUR", "2051-02-22T12:00:00Z", "2051-03-01T12:00:00Z"),
+        (["--from", "-2d"], "DAY", "2051-02-27T00:00:00Z", "2051-03-02T00:00:00Z"),
+        (["--by", "hour", "--from", "-90m", "--to", "+1m"], "HOUR", "2051-03-01T10:00:00Z", "2051-03-01T13:00:00Z"),
+        (["--to", "2051-01-01"], "DAY", "2050-01-01T00:00:00Z", "2051-01-01T00:00:00Z"),
+    ],
+)
+def test_a_history_is_of_whole_steps(
+    server: RecordingServer, earmark: Earmark, words: list[str], step: str, start: str, end: str
+) -> None:
+    server.answers["GetOrganization"] = [organization_now()]
+    server.answers["QueryUsageHistory"] = [usages.QueryUsageHistoryResponse()]
+    result = earmark("history", "o-1", *words)
+    assert (result.exit_code, result.stdout) == (0, "Nothing was valid or allocated.\n")
+    request = server.requests[-1]
+    assert usages.QueryUsageHistoryRequest.Step.Name(request.step) == step
+    assert request.interval.start_time.ToJsonString() == start
+    assert request.interval.end_time.ToJsonString() == end
+
+
+def test_a_forecast_is_of_a_year_unless_it_says_otherwise(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["GetOrganization"] = [organization_now()]
+    server.answers["ForecastUsage"] = [usages.ForecastUsageResponse(balance=Balance(as_of=at()))] * 2
+    assert earmark("forecast", "o-1").exit_code == 0
+    assert earmark("forecast", "o-1", "--until", "2051-04-01").exit_code == 0
+    _, year, month = server.requests
+    assert year == usages.ForecastUsageRequest(name="organizations/o-1", until=at(days=365))
+    assert month.until.ToJsonString() == "2051-04-01T00:00:00Z"
+
+
+def test_an_estimate_takes_lines_and_a_file(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["EstimateCredits"] = [usages.EstimateCreditsResponse()]
+    text = "note,units,offering\nours,5,b\n\n,2_000,c\n"
+    result = earmark("estimate", "a=1,000", "--file", "-", "--organization", "o-1", text=text)
+    assert result.exit_code == 0, result.output
+    assert server.request(usages.EstimateCreditsRequest) == usages.EstimateCreditsRequest(
+        organization="organizations/o-1",
+        lines=[
+            usages.EstimateLine(offering=f"offerings/{offering}", units=units)
+            for offering, units in [("a", 1000), ("b", 5), ("c", 2000)]
+        ],
+    )
+
+
+def test_an_estimate_names_every_bad_line_before_it_sends_any(
+    server: RecordingServer, earmark: Earmark, tmp_path: Path
+) -> None:
+    file = tmp_path / "lines.csv"
+    file.write_text("offering,units\na,0\nb,5\n,5\nc,many\nd,1000000000001\n")
+    result = earmark("estimate", "a", "b=2", "=3", "--file", str(file))
+    assert result.exit_code == 2
+    said = [line.split(":")[0] for line in result.stderr.splitlines() if ":" in line]
+    assert [each for each in said if each.startswith(("Argument", "Line"))] == [
+        "Argument 1",
+        "Argument 3",
+        "Line 2",
+        "Line 4",
+        "Line 5",
+        "Line 6",
+    ]
+    file.write_text("offering,amount\na,5\n")
+    assert "must name the column units" in earmark("estimate", "--file", str(file)).stderr
+    assert server.requests == []
+
+
+def test_entries_are_lines(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["GetOrganization"] = [organization_now()]
+    pages = [
+        usages.ListEntriesResponse(
+            entries=[Entry(name=f"organizations/o-1/entries/{n}", revision=n, effective_time=at()) for n in page],
+            next_page_token=token,
+        )
+        for page, token in (([9, 8], "t-1"), ([], "t-2"), ([7, 6], ""))
+    ]
+    server.answers["ListEntries"] = [*pages, pages[0]]
+    result = earmark(
+        *("entries", "o-1", "--kind", "allocation-enabled", "--kind", "threshold-crossed", "--newest"),
+        *("--resource", "allocations/a", "--from", "-1d", "--to", "2051-03-02", "--after", "5", "--limit", "3"),
+    )
+    assert result.exit_code == 0, result.output
+    assert [line.split("  ")[1] for line in result.stdout.splitlines()] == ["#9", "#8", "#7"]
+    assert "--limit 3 left them out" in result.stderr
+    request = server.requests[1]
+    assert list(request.kinds) == [Entry.ALLOCATION_ENABLED, Entry.THRESHOLD_CROSSED]
+    assert (request.resource, request.after_revision, request.newest_first, request.page_size) == (
+        "organizations/o-1/allocations/a",
+        5,
+        True,
+        4,
+    )
+    assert request.interval.start_time == at(days=-1)
+    assert request.interval.end_time.ToJsonString() == "2051-03-02T00:00:00Z"
+
+    everywhere = earmark("entries", "-", "--limit", "1")
+    assert "  o-1  #9  " in everywhere.stdout
+    assert server.requests[-1].parent == "organizations/-"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("ENTITLED", 0), ("IN_GRACE", 0), ("SUSPENDED", 3), ("NOT_ENABLED", 3)],
+)
+def test_a_check_ends_with_what_it_found(server: RecordingServer, earmark: Earmark, state: str, expected: int) -> None:
+    found = allocations.Entitlement(state=allocations.Entitlement.State.Value(state), as_of=at())
+    server.answers["CheckEntitlement"] = [found, found]
+    assert earmark("check", "o-1", "data").exit_code == expected
+    as_json = earmark("check", "o-1", "--allocation", "a", "--json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)["state"]) == (expected, state)
+    assert [request.WhichOneof("target") for request in server.requests] == ["offering", "allocation"]
+    assert server.requests[1].allocation == "organizations/o-1/allocations/a"
+
+
+async def test_the_client_checks_several_entitlements_in_order(server: RecordingServer) -> None:
+    server.answers["CheckEntitlements"] = [allocations.CheckEntitlementsResponse()]
+    async with Client(server.address) as client:
+        await client.check_entitlements("o-1", offerings=["data", "offerings/mail"], allocations=["data~a"])
+    assert server.request(allocations.CheckEntitlementsRequest) == allocations.CheckEntitlementsRequest(
+        parent="organizations/o-1",
+        targets=[
+            allocations.EntitlementTarget(offering="offerings/data"),
+            allocations.EntitlementTarget(offering="offerings/mail"),
+            allocations.EntitlementTarget(allocation="organizations/o-1/allocations/data~a"),
+        ],
+    )
+
+
+def entry_message(revision: int) -> usages.WatchUsageResponse:
+    entry = Entry(revision=revision, effective_time=at(), kind=Entry.ORGANIZATION_UPDATED)
+    return usages.WatchUsageResponse(
+        entries=usages.EntryRun(entries=[entry]), revision=revision, resume_token=f"{revision}:aa"
+    )
+
+
+HISTORY_REPLACED = error(code_pb2.OUT_OF_RANGE, "HISTORY_REPLACED")
+SHUTTING_DOWN = error(code_pb2.UNAVAILABLE, "SHUTTING_DOWN")
+
+
+def test_a_watch_is_a_line_for_each_entry_and_says_once_that_it_reconnects(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    heartbeat = usages.WatchUsageResponse(heartbeat=usages.Heartbeat(), resume_token="5:aa")
+    server.answers["WatchUsage"] = [
+        *(heartbeat, SHUTTING_DOWN, SHUTTING_DOWN, entry_message(6), entry_message(7), HISTORY_REPLACED)
+    ]
+    result = earmark("watch", "o-1", "--after", "5")
+    assert result.exit_code == 5
+    assert [line.split("  ")[1] for line in result.stdout.splitlines()] == ["#6", "#7"]
+    assert result.stderr.count("Connection lost, reconnecting: The rule, and the way out.\n") == 1
+    assert result.stderr.count("Connected again.\n") == 1
+    assert "HISTORY_REPLACED" in result.stderr
+    assert [request.WhichOneof("start") for request in server.requests] == [
+        "after_revision",
+        "resume_token",
+        "resume_token",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        ([], usages.WatchUsageRequest(name="organizations/o-1")),
+        (["--from-beginning"], usages.WatchUsageRequest(name="organizations/o-1", after_revision=0)),
+        (["--resume", "9:aa"], usages.WatchUsageRequest(name="organizations/o-1", resume_token="9:aa")),
+    ],
+)
+def test_a_watch_in_json_is_its_messages(
+    server: RecordingServer, earmark: Earmark, words: list[str], start: usages.WatchUsageRequest
+) -> None:
+    heartbeat = usages.WatchUsageResponse(heartbeat=usages.Heartbeat(), revision=9, resume_token="9:aa")
+    server.answers["WatchUsage"] = [heartbeat, entry_message(10), HISTORY_REPLACED]
+    result = earmark("watch", "o-1", "--json", *words)
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["resumeToken"] for each in told] == ["9:aa", "10:aa"]
+    assert json.loads(result.stderr)["reason"] == "HISTORY_REPLACED"
+    assert server.requests == [start]
+    assert server.requests[0].WhichOneof("start") == start.WhichOneof("start")
+
+
+def test_a_monitor_does_not_say_again_what_comes_again(server: RecordingServer, earmark: Earmark) -> None:
+    first, second = (Balance(organization=f"organizations/o-{n}", revision=n, as_of=at()) for n in (1, 2))
+    later = Balance(organization="organizations/o-1", revision=3, as_of=at())
+    server.answers["WatchBalances"] = [
+        usages.WatchBalancesResponse(balances=[first, second]),
+        usages.WatchBalancesResponse(caught_up=True),
+        SHUTTING_DOWN,
+        usages.WatchBalancesResponse(balances=[later, second]),
+        error(code_pb2.NOT_FOUND, "ORGANIZATION_NOT_FOUND"),
+    ]
+    result = earmark("monitor", "o-1", "o-2")
+    assert result.exit_code == 4
+    assert [line.split("  ")[1:3] for line in result.stdout.splitlines()] == [
+        ["#1", "o-1"],
+        ["#2", "o-2"],
+        ["#3", "o-1"],
+    ]
+    assert list(server.requests[0].names) == ["organizations/o-1", "organizations/o-2"]
+
+
+def started(server: RecordingServer, *words: str) -> "subprocess.Popen[str]":
+    program = [sys.executable, "-c", "from earmark.cli import main; main()", "--address", server.address, *words]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("name", ["watch", "monitor"])
+def test_ctrl_c_is_how_a_watch_ends(server: RecordingServer, name: str) -> None:
+    server.answers["WatchUsage"] = [entry_message(6)]
+    server.answers["WatchBalances"] = [usages.WatchBalancesResponse(balances=[Balance(as_of=at(), revision=6)])]
+    with started(server, name, "o-1") as watching:
+        assert watching.stdout is not None
+        assert "#6" in watching.stdout.readline()  # each line is flushed as it comes
+        watching.send_signal(signal.SIGINT)
+        rest, said = watching.communicate()
+    assert (watching.returncode, rest) == (0, "")
+    assert said == ("To go on from here: --resume 6:aa\n" if name == "watch" else "")
+
+
+def test_a_watch_whose_reader_has_gone_ends_without_a_word(server: RecordingServer) -> None:
+    more = Event()
+
+    class Later(list[Message]):
+        """One message, and after the reader has gone another."""
+
+        def __bool__(self) -> bool:
+            return more.wait() if len(self) == 1 else len(self) > 0
+
+    server.answers["WatchUsage"] = Later([entry_message(6), entry_message(7)])
+    with started(server, "watch", "o-1") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert "#6" in watching.stdout.readline()
+        watching.stdout.close()
+        more.set()
+        watching.wait()
+        assert watching.stderr.read() == ""
+    assert watching.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "expected"),
     [
@@ -414,6 +682,15 @@ def test_nobody_at_the_address() -> None:
         (["--timeout", "0", "organization", "list"], "needs some time"),
         (["--actor", "caf\u00e9", "organization", "list"], "printable ASCII"),
         (["--tls-key", __file__, "organization", "list"], "go together"),
+        (["check", "o-1"], "either an offering or an allocation"),
+        (["check", "o-1", "data", "--allocation", "a"], "either an offering or an allocation"),
+        (["entries", "-", "--from", "-1d"], "relative needs one organization"),
+        (["entries", "o-1", "--kind", "surprise"], "is not one of"),
+        (["history", "o-1", "--from", "2051-03-02", "--to", "2051-03-02"], "--from must be before --to"),
+        (["watch", "o-1", "--after", "5", "--from-beginning"], "one of --after, --from-beginning and --resume"),
+        (["watch", "o-1", "--resume", "5:aa", "--from-beginning"], "one of --after, --from-beginning and --resume"),
+        (["estimate"], "from 1 to 1,000 lines, not 0"),
+        (["estimate", *["data=1"] * 1001], "from 1 to 1,000 lines, not 1,001"),
     ],
 )
 def test_what_cannot_be_meant_is_not_sent(

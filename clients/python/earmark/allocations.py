@@ -131,6 +131,30 @@ class Allocations(Connection):
         )
         return await self._call(self._allocation_service.ApplyOperations, request, call_id)
 
+    async def check_entitlement(self, organization: str, *, offering: str = "", allocation: str = "") -> pb.Entitlement:
+        """Whether it may be used now: one allocation, or all those of an offering together."""
+        if bool(offering) == bool(allocation):
+            raise ValueError("give either an offering or an allocation")
+        request = pb.CheckEntitlementRequest(parent=names.organization(organization))
+        if offering:
+            request.offering = names.offering(offering)
+        else:
+            request.allocation = names.allocation(organization, allocation)
+        return await self._call(self._allocation_service.CheckEntitlement, request)
+
+    async def check_entitlements(
+        self, organization: str, *, offerings: Sequence[str] = (), allocations: Sequence[str] = ()
+    ) -> pb.CheckEntitlementsResponse:
+        """The same for up to 1,000 at one instant, each with its own status: first the offerings, then the rest."""
+        request = pb.CheckEntitlementsRequest(
+            parent=names.organization(organization),
+            targets=[
+                *(pb.EntitlementTarget(offering=names.offering(each)) for each in offerings),
+                *(pb.EntitlementTarget(allocation=names.allocation(organization, each)) for each in allocations),
+            ],
+        )
+        return await self._call(self._allocation_service.CheckEntitlements, request)
+
     async def get_allocation(self, organization: str, allocation: str) -> Allocation:
         request = pb.GetAllocationRequest(name=names.allocation(organization, allocation))
         return await self._call(self._allocation_service.GetAllocation, request)

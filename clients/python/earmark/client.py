@@ -4,10 +4,11 @@ from earmark.allocations import Allocations
 from earmark.catalog import Catalog
 from earmark.organizations import Organizations
 from earmark.subscriptions import Subscriptions
+from earmark.usage import Usage
 
 
-class Client(Allocations, Subscriptions, Organizations, Catalog):
-    """One method for each RPC; it answers with the message of the contract, a list with an async iterator.
+class Client(Allocations, Subscriptions, Organizations, Catalog, Usage):
+    """One method for each RPC; it answers with the message of the contract, a list or a watch with an async iterator.
 
         async with Client("127.0.0.1:50051") as client:
             await client.create_subscription("my-organization", credits=10_000, end_time=end)

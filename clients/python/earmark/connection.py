@@ -1,7 +1,8 @@
 """The channel to an allocator, and how every call is made."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -13,6 +14,9 @@ ACTOR_METADATA = "earmark-actor"
 TIMEOUT_SECONDS = 10.0
 # Earmark is an internal service: what the environment says of a way out to the web does not lead to it.
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
+# Otherwise gRPC hands every channel to an address the one connection that it has, also a dead one.
+OWN_CHANNEL_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+NOT_OPEN = "the client is not open: use `async with Client(...) as client`"
 
 Answer = TypeVar("Answer")
 
@@ -49,24 +53,41 @@ class Connection:
         self._metadata = ((ACTOR_METADATA, actor),) if actor else ()
         self._tls = tls
         self._open_channel: grpc.aio.Channel | None = None
+        self._own_channels: set[grpc.aio.Channel] = set()
 
     async def __aenter__(self) -> Self:
-        if self._tls is None:
-            self._open_channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        else:
-            credentials = grpc.ssl_channel_credentials(
-                self._tls.root_certificates, self._tls.client_key, self._tls.client_certificate
-            )
-            self._open_channel = grpc.aio.secure_channel(self._address, credentials, options=CHANNEL_OPTIONS)
+        self._open_channel = self._new_channel(CHANNEL_OPTIONS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._channel.close()
+        for channel in [self._channel, *self._own_channels]:
+            await channel.close()
+
+    def _new_channel(self, options: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(self._address, options=options)
+        credentials = grpc.ssl_channel_credentials(
+            self._tls.root_certificates, self._tls.client_key, self._tls.client_certificate
+        )
+        return grpc.aio.secure_channel(self._address, credentials, options=options)
+
+    @asynccontextmanager
+    async def _own_channel(self) -> AsyncIterator[grpc.aio.Channel]:
+        """A channel that shares its connection with no other, for one attempt of a watch."""
+        if self._open_channel is None:
+            raise RuntimeError(NOT_OPEN)
+        channel = self._new_channel(OWN_CHANNEL_OPTIONS)
+        self._own_channels.add(channel)
+        try:
+            yield channel
+        finally:
+            self._own_channels.discard(channel)
+            await channel.close()
 
     @property
     def _channel(self) -> grpc.aio.Channel:
         if self._open_channel is None:
-            raise RuntimeError("the client is not open: use `async with Client(...) as client`")
+            raise RuntimeError(NOT_OPEN)
         return self._open_channel
 
     async def _call(

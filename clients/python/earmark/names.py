@@ -26,6 +26,11 @@ def allocation(organization: str, allocation: str) -> str:
     return _child(organization, "allocations", allocation)
 
 
+def resource(organization: str, resource: str) -> str:
+    """`organizations/{organization}/{resource}`, where the resource is `allocations/x` or `subscriptions/x`."""
+    return resource if resource.startswith("organizations/") else f"{_named('organizations', organization)}/{resource}"
+
+
 def id_of(name: str) -> str:
     """The last part of a name: `y` of `organizations/x/allocations/y`."""
     return name.rpartition("/")[2]

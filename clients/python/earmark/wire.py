@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.interval_pb2 import Interval
 
 from earmark.v1.resources_pb2 import Price
 
@@ -28,6 +29,13 @@ def duration(length: timedelta | None) -> Duration | None:
     message = Duration()
     message.FromTimedelta(length)
     return message
+
+
+def interval(start: datetime | None, end: datetime | None) -> Interval | None:
+    """`[start, end)`, either side left open where it is None."""
+    if start is None and end is None:
+        return None
+    return Interval(start_time=timestamp(start), end_time=timestamp(end))
 
 
 def price(

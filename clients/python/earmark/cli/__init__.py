@@ -7,7 +7,19 @@ from typing import Any
 
 import click
 
-from earmark.cli import allocation, offering, organization, parse, subscription
+from earmark.cli import (
+    allocation,
+    entries,
+    estimate,
+    history,
+    monitor,
+    offering,
+    organization,
+    parse,
+    subscription,
+    usage,
+    watch,
+)
 from earmark.cli.session import Session
 from earmark.client import Client
 from earmark.connection import Tls
@@ -23,7 +35,8 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
       0  done
       1  interrupted
       2  usage: nothing was sent
-      3  refused by a rule: too few credits, would suspend, exists already, ...
+      3  refused by a rule: too few credits, would suspend, exists already, ...;
+         check: it may not be used
       4  not found
       5  invalid argument
       6  unavailable, or no answer in time
@@ -74,4 +87,16 @@ for group in (
     main.add_command(group)
 # The daily ones, without the noun.
 for command in (subscription.buy, allocation.enable, allocation.disable):
+    main.add_command(command)
+# What looks at an organization as a whole.
+for command in (
+    usage.usage,
+    history.history,
+    history.forecast,
+    estimate.estimate,
+    usage.check,
+    entries.entries,
+    watch.watch,
+    monitor.monitor,
+):
     main.add_command(command)

@@ -136,10 +136,7 @@ def apply(session: Session, /, organization: str, file: IO[str], partial: bool, 
     With --partial each operation has a request id: its own, or --request-id and its index (ID-0, ID-1, ...).
     The exit code is then that of the first one refused.
     """
-    try:
-        operations = steps.read(file.read())
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{file.name} is not UTF-8.") from None
+    operations = steps.read(steps.read_text(file))
     answer = session.answer(
         lambda client: client.apply_operations(organization, operations, allow_partial=partial, **fields),
         lambda answer: allocation_show.applied(answer, operations),

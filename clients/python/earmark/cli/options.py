@@ -78,3 +78,20 @@ def state(enum: Any) -> Callable[[Command], Command]:
     return click.option(
         "--state", type=click.Choice(choices, case_sensitive=False), callback=number, help="Only these."
     )
+
+
+def kinds(enum: Any) -> Callable[[Command], Command]:
+    """`--kind`, as often as wanted, as numbers of that enum; `allocation-enabled` is ALLOCATION_ENABLED."""
+    choices = {name.lower().replace("_", "-"): value for name, value in enum.items() if value}
+
+    def numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[int]:
+        return [choices[value] for value in values]
+
+    return click.option(
+        "--kind",
+        "kinds",
+        multiple=True,
+        type=click.Choice(list(choices), case_sensitive=False),
+        callback=numbers,
+        help="Only of this kind; may be repeated.",
+    )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
@@ -15,23 +16,25 @@ from google.rpc import error_details_pb2
 from rich.console import Console, RenderableType
 
 from earmark.cli import words
+from earmark.cli.show import Line
 from earmark.cli.table import card
 from earmark.client import Client
 from earmark.errors import EarmarkError
 
+REFUSED = 3
 INTERNAL = 7
 EXIT_CODES = {
-    grpc.StatusCode.FAILED_PRECONDITION: 3,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 3,
-    grpc.StatusCode.ALREADY_EXISTS: 3,
-    grpc.StatusCode.ABORTED: 3,
+    grpc.StatusCode.FAILED_PRECONDITION: REFUSED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: REFUSED,
+    grpc.StatusCode.ALREADY_EXISTS: REFUSED,
+    grpc.StatusCode.ABORTED: REFUSED,
     grpc.StatusCode.NOT_FOUND: 4,
     grpc.StatusCode.INVALID_ARGUMENT: 5,
     grpc.StatusCode.OUT_OF_RANGE: 5,
     grpc.StatusCode.UNAVAILABLE: 6,
     grpc.StatusCode.DEADLINE_EXCEEDED: 6,
 }
-TITLES = {3: "Refused", 4: "Not found", 5: "Invalid", 6: "Unavailable", INTERNAL: "Failed"}
+TITLES = {REFUSED: "Refused", 4: "Not found", 5: "Invalid", 6: "Unavailable", INTERNAL: "Failed"}
 # Width where the output is no terminal, and no COLUMNS says otherwise.
 PIPE_WIDTH = 200
 
@@ -47,6 +50,7 @@ class Session:
         self.address = address
         self.as_json = as_json
         self.repeat_with: list[str] = []
+        self._lost = False
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
 
@@ -64,6 +68,11 @@ class Session:
             raise click.exceptions.Exit(exit_code(error)) from error
         except ValueError as error:
             raise click.UsageError(f"Nothing was sent: {error}") from error
+
+    def until_interrupted(self, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+        """Work that never ends by itself: Ctrl-C is its regular end."""
+        with suppress(KeyboardInterrupt):
+            self.run(work)
 
     def answer(
         self,
@@ -93,22 +102,63 @@ class Session:
     ) -> None:
         """Shows a list: as one table, or as it comes with an object on each line."""
         found: list[Answer] = []
-
-        async def gather(client: Client) -> bool:
-            shown = 0
-            async for item in items(client):
-                if shown == limit:
-                    return True
-                shown += 1
-                if self.as_json:
-                    click.echo(to_json(item))
-                else:
-                    found.append(item)
-            return False
-
-        more = self.run(gather)
+        more = self.run(lambda client: self._take(items(client), found.append, limit))
         if not self.as_json:
             self.out.print(render(found) if found else f"No {noun}s.")
+        self._tell_of_more(more, limit)
+
+    def each_line(
+        self,
+        items: Callable[[Client], Coroutine[Any, Any, AsyncIterator[Answer]]],
+        render: Callable[[Answer], Line],
+        *,
+        limit: int | None,
+    ) -> None:
+        """Shows a long list as it comes, each in a line of its own."""
+
+        async def work(client: Client) -> bool:
+            return await self._take(await items(client), lambda item: self.line(render(item)), limit)
+
+        self._tell_of_more(self.run(work), limit)
+
+    def line(self, line: Line) -> None:
+        """At once. On a terminal in as few lines as fit, elsewhere in one."""
+        if self.out.is_terminal:
+            self.out.print(line)
+        else:
+            self.out.print(line.whole(), soft_wrap=True)
+
+    def lost(self, error: EarmarkError) -> None:
+        """A watch has lost its connection; said once, however long it takes to come back."""
+        if not self._lost:
+            self.aside(f"Connection lost, reconnecting: {error.message}")
+        self._lost = True
+
+    def heard(self) -> None:
+        """A message has come."""
+        if self._lost:
+            self.aside("Connected again.")
+        self._lost = False
+
+    def aside(self, text: str) -> None:
+        """A remark that belongs to no answer."""
+        if not self.as_json:
+            self.err.print(words.clean(text), style="dim", soft_wrap=True)
+
+    async def _take(self, items: AsyncIterator[Answer], show: Callable[[Answer], object], limit: int | None) -> bool:
+        """Whether the limit left any out."""
+        shown = 0
+        async for item in items:
+            if shown == limit:
+                return True
+            shown += 1
+            if self.as_json:
+                click.echo(to_json(item))
+            else:
+                show(item)
+        return False
+
+    def _tell_of_more(self, more: bool, limit: int | None) -> None:
         if more:
             self.err.print(f"There are more; --limit {limit} left them out.")
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from earmark import names
 from earmark.cli import words
 from earmark.v1.resources_pb2 import Allocation, AllocationNames, Balance, Consequences, Subscription
+from earmark.v1.usage_service_pb2 import SubscriptionUsage
 
 STATE_STYLES = {
     "ENABLED": "green",
@@ -25,19 +26,25 @@ NAMES_SHOWN = 10
 
 
 class Line:
-    """Pieces of text in one line, or in as few as fit; a piece is never broken."""
+    """Pieces of text in one line, or in as few as fit, those after the first indented; a piece is never broken."""
 
-    def __init__(self, *pieces: Text | str) -> None:
+    def __init__(self, *pieces: Text | str, indent: int = 0) -> None:
         self.pieces = [piece if isinstance(piece, Text) else Text(words.clean(piece)) for piece in pieces]
+        self.indent = " " * indent
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         line = Text(overflow="fold")
         for piece in self.pieces:
             if line and line.cell_len + 2 + piece.cell_len > options.max_width:
                 yield line
-                line = Text(overflow="fold")
-            line.append("  " if line else "").append_text(piece)
+                line = Text(self.indent, overflow="fold").append_text(piece)
+            else:
+                line.append("  " if line else "").append_text(piece)
         yield line
+
+    def whole(self) -> Text:
+        """In one line, however long."""
+        return Text("  ").join(self.pieces)
 
 
 def state(enum: Any, value: int) -> Text:
@@ -49,7 +56,7 @@ def allocation_state(allocation: Allocation) -> Text:
     return state(Allocation.State, allocation.state)
 
 
-def subscription_state(subscription: Subscription) -> Text:
+def subscription_state(subscription: Subscription | SubscriptionUsage) -> Text:
     return state(Subscription.State, subscription.state)
 
 
@@ -66,17 +73,26 @@ def overdraft(holder: Any) -> str:
     return "unlimited" if holder.overdraft_unlimited else words.number(holder.overdraft_limit)
 
 
+def noticed(credits: int, style: str) -> Text:
+    """A figure that stands out where it is not zero."""
+    return Text(words.number(credits), style=style if credits else "")
+
+
+def available(value: Balance) -> Text:
+    return Text(words.number(value.available_credits), style="red" if value.available_credits < 0 else "")
+
+
 def balance(value: Balance) -> Line:
     """`valid 10,000  in grace 0  allocated 2,000  available 8,000  suspended 0  overdraft 0`."""
     figures = (
-        ("valid", words.number(value.valid_credits), ""),
-        ("in grace", words.number(value.grace_credits), "yellow" if value.grace_credits else ""),
-        ("allocated", words.number(value.allocated_credits), ""),
-        ("available", words.number(value.available_credits), "red" if value.available_credits < 0 else ""),
-        ("suspended", words.number(value.suspended_credits), "red" if value.suspended_credits else ""),
-        ("overdraft", overdraft(value), ""),
+        ("valid", Text(words.number(value.valid_credits))),
+        ("in grace", noticed(value.grace_credits, "yellow")),
+        ("allocated", Text(words.number(value.allocated_credits))),
+        ("available", available(value)),
+        ("suspended", noticed(value.suspended_credits, "red")),
+        ("overdraft", Text(overdraft(value))),
     )
-    return Line(*(Text.assemble((label, "dim"), " ", (text, style)) for label, text, style in figures))
+    return Line(*(Text.assemble((label, "dim"), " ", text) for label, text in figures))
 
 
 def consequences(value: Consequences) -> list[RenderableType]:
@@ -86,10 +102,11 @@ def consequences(value: Consequences) -> list[RenderableType]:
         ("suspended", value.suspended, "red"),
         ("still waits", value.waiting, "yellow"),
     )
-    return [_names(label, found, style) for label, found, style in kinds if found.total_size]
+    return [listed(label, found, style) for label, found, style in kinds if found.total_size]
 
 
-def _names(label: str, found: AllocationNames, style: str) -> Line:
+def listed(label: str, found: AllocationNames, style: str) -> Line:
+    """`suspended 12  a  b  c  and 9 more`."""
     shown = [names.id_of(name) for name in found.names[:NAMES_SHOWN]]
     more = found.total_size - len(shown)
     rest = [f"and {words.number(more)} more"] if more else []

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -22,7 +22,7 @@ _NUMBERS = {"units": parse.number, "delta_units": parse.change, "priority": pars
 
 def read(text: str) -> list[Step]:
     """What begins with `{` is JSON lines, else CSV. Raises click.UsageError with the line that is wrong."""
-    records = _json_lines(text) if text.lstrip("\ufeff \t\r\n").startswith("{") else _csv(text)
+    records = _json_lines(text) if text.lstrip("\ufeff \t\r\n").startswith("{") else csv_records(text)
     steps = []
     for line, record in records:
         try:
@@ -33,6 +33,14 @@ def read(text: str) -> list[Step]:
     if not steps:
         raise click.UsageError("There are no operations to apply.")
     return steps
+
+
+def read_text(file: IO[str]) -> str:
+    """Raises click.UsageError where it is not UTF-8."""
+    try:
+        return file.read()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file.name} is not UTF-8.") from None
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -48,9 +56,12 @@ def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield line, {key: value for key, value in record.items() if value is not None}
 
 
-def _csv(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def csv_records(text: str, *required: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Each record with the number of its line; cells that are empty are left out. Raises click.UsageError."""
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
+        if missing := [column for column in required if column not in (reader.fieldnames or ())]:
+            raise click.UsageError(f"Line 1 must name the column {missing[0]}.")
         for record in reader:
             if None in record:
                 raise click.UsageError(f"Line {reader.line_num} has more cells than the header.")

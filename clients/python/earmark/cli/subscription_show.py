@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -14,11 +15,13 @@ from earmark.v1.subscription_service_pb2 import (
     CreateSubscriptionResponse,
     UpdateSubscriptionResponse,
 )
+from earmark.v1.usage_service_pb2 import SubscriptionUsage
 
+_ENDS = ("ends", "end_time")
 # What the next or last event of each state is called, and the field with its instant.
 _EVENTS: Mapping[int, tuple[str, str]] = {
     Subscription.SCHEDULED: ("starts", "start_time"),
-    Subscription.ACTIVE: ("ends", "end_time"),
+    Subscription.ACTIVE: _ENDS,
     Subscription.GRACE: ("grace ends", "grace_end_time"),
     Subscription.EXPIRED: ("expired", "grace_end_time"),
     Subscription.CANCELLED: ("cancelled", "cancel_time"),
@@ -94,5 +97,12 @@ def _row(subscription: Subscription) -> list[Text | str]:
 
 def event(subscription: Subscription) -> str:
     """`ends in 29 days`, `grace ends in 3 h`, `cancelled 2 days ago`."""
-    verb, field = _EVENTS.get(subscription.state, ("ends", "end_time"))
-    return f"{verb} {words.relative(getattr(subscription, field), subscription.as_of)}"
+    verb, _ = _EVENTS.get(subscription.state, _ENDS)
+    return f"{verb} {words.relative(change_time(subscription), subscription.as_of)}"
+
+
+def change_time(subscription: Subscription | SubscriptionUsage) -> Timestamp:
+    """When its state changes next, or changed last."""
+    _, field = _EVENTS.get(subscription.state, _ENDS)
+    instant: Timestamp = getattr(subscription, field)
+    return instant

@@ -47,7 +47,7 @@ class Rows:
     def _widths(self, width_max: int) -> list[int] | None:
         """What folds gets evenly of what the others leave; None where even the least is too much."""
         natural = [
-            max(len(column.header), *(row[index].cell_len for row in self.rows))
+            max([len(column.header), *(row[index].cell_len for row in self.rows)])
             for index, column in enumerate(self.columns)
         ]
         widths = [

@@ -15,6 +15,13 @@ _STEPS = (
     (float("inf"), 365 * 86400, "years"),
 )
 
+_SPANS = (
+    (timedelta(days=1), "day"),
+    (timedelta(hours=1), "h"),
+    (timedelta(minutes=1), "min"),
+    (timedelta(seconds=1), "s"),
+)
+
 
 def clean(text: str) -> str:
     """What is printed must not steer the terminal."""
@@ -33,6 +40,38 @@ def decimal(value: str) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def signed(value: int) -> str:
+    """`+2,000`, `-5`."""
+    return f"{value:+,}"
+
+
+def percent(part: int, whole: int) -> str:
+    """`12.3 %`, rounded; `<0.1 %` of what is more than nothing; empty where there is no whole."""
+    if whole <= 0:
+        return ""
+    tenths = (part * 2000 + whole) // (whole * 2)
+    if part > 0 and not tenths:
+        return "<0.1 %"
+    return f"{tenths // 10:,}.{tenths % 10} %"
+
+
+def second(value: Timestamp) -> str:
+    """`2027-01-31 09:00:00Z`, cut to the second."""
+    return f"{moment(value):%Y-%m-%d %H:%M:%SZ}"
+
+
+def minute(value: Timestamp) -> str:
+    """`2027-01-31 09:00Z`, cut to the minute."""
+    return f"{moment(value):%Y-%m-%d %H:%MZ}"
+
+
+def span(value: timedelta) -> str:
+    """About how long: `6 days`, `1 day`, `5.2 days`, `3.5 h`."""
+    size, name = next((size, name) for size, name in _SPANS if value >= size or size == _SPANS[-1][0])
+    count = f"{value / size:.1f}".removesuffix(".0")
+    return f"{count} {name}" if count == "1" or name in ("h", "min", "s") else f"{count} {name}s"
 
 
 def moment(value: Timestamp) -> datetime:

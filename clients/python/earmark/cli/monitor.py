@@ -1,0 +1,57 @@
+"""`earmark monitor`"""
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from earmark.cli import options, watch_show
+from earmark.cli.board import Board
+from earmark.cli.session import Session, pass_session, to_json
+from earmark.client import Client
+from earmark.v1.resources_pb2 import Balance
+
+REFRESHES_PER_SECOND = 4
+
+
+@click.command()
+@click.argument("organizations", metavar="[ORGANIZATION]...", nargs=-1)
+@click.option("--plain", is_flag=True, help="A line for each change, also on a terminal.")
+@options.output
+@pass_session
+def monitor(session: Session, organizations: tuple[str, ...], plain: bool) -> None:
+    """Show the balances of these organizations, or of all, as they change, until Ctrl-C.
+
+    On a terminal as a table, with those on top that need attention; elsewhere, and with --plain, a line for each
+    change. With --json each line is a balance. Of changes in quick succession only the last may be shown.
+    """
+    if plain or session.as_json or not session.out.is_terminal:
+        session.until_interrupted(lambda client: _lines(session, client, organizations))
+        return
+    board = Board()
+    session.until_interrupted(lambda client: _table(board, session.out, client, organizations))
+    session.out.print(board)
+
+
+async def _lines(session: Session, client: Client, organizations: tuple[str, ...]) -> None:
+    """What comes again after a reconnect is not said again."""
+    revisions: dict[str, int] = {}
+
+    def show(balance: Balance) -> None:
+        if revisions.get(balance.organization) == balance.revision:
+            return
+        revisions[balance.organization] = balance.revision
+        if session.as_json:
+            click.echo(to_json(balance))
+        else:
+            session.line(watch_show.balance(balance))
+
+    async for message in client.watch_balances(*organizations, on_disconnect=session.lost):
+        session.heard()
+        for balance in message.balances:
+            show(balance)
+
+
+async def _table(board: Board, console: Console, client: Client, organizations: tuple[str, ...]) -> None:
+    with Live(console=console, get_renderable=lambda: board, screen=True, refresh_per_second=REFRESHES_PER_SECOND):
+        async for message in client.watch_balances(*organizations, on_disconnect=board.disconnected):
+            board.take(message)
