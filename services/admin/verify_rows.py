@@ -1,11 +1,11 @@
 """The rows that the ledger keeps beside the entries, held against what the entries come to."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from services.admin.verify_fold import COLLECTIONS, FIGURES, Fold, Row, instant_text
+from services.admin.verify_fold import COLLECTIONS, FIGURES, Fold
+from services.admin.verify_problems import Row, instant_text, parsed
 
 DAY: Final = timedelta(days=1)
 REMINDED_DAYS_BEFORE_END: Final = (90, 30, 7, 1)
@@ -15,7 +15,7 @@ REMINDED_DAYS_BEFORE_GRACE_END: Final = (7, 1)
 def compare_organization(fold: Fold, row: Row | None) -> None:
     """Call it when every entry was taken, and before the subscriptions are compared."""
     if fold.newest is None:
-        fold.problems.add("organization", "has no entries")
+        fold.problems.add("organization", "has a row, but no entries" if row else "has neither entries nor a row")
         return
     fold.problems.differs(f"entry {fold.newest['revision']}", "last", fold.newest["last"], True)
     if row is None:
@@ -31,18 +31,20 @@ def compare_organization(fold: Fold, row: Row | None) -> None:
     expected["next_transition_time"] = following and instant_text(following)
     for column, value in expected.items():
         fold.problems.differs("organization", column, _plain(row.get(column)), value)
+    if row["usage_revision"] > row["revision"]:
+        fold.problems.add("organization", f"usage_revision is {row['usage_revision']}, above its revision")
 
 
 def compare_subscription(fold: Fold, row: Row) -> None:
     columns = {key: _plain(value) for key, value in row.items()}
-    columns["labels"] = json.loads(row["labels"])
+    columns["labels"] = parsed(row["labels"])
     columns["grace_microseconds"] = columns.pop("grace_period")
     _compare(fold, "SUBSCRIPTION", columns.pop("subscription"), columns)
 
 
 def compare_allocation(fold: Fold, row: Row) -> None:
     columns = {key: _plain(value) for key, value in row.items()}
-    columns["labels"] = json.loads(row["labels"])
+    columns["labels"] = parsed(row["labels"])
     _compare(fold, "ALLOCATION", columns.pop("allocation"), columns)
 
 
@@ -52,7 +54,7 @@ def next_transition(fold: Fold, after: datetime) -> datetime | None:
         instant
         for (kind, _), text in fold.resources.items()
         if kind == "SUBSCRIPTION"
-        for instant in _instants(json.loads(text))
+        for instant in _instants(parsed(text))
     )
     return min((instant for instant in found if instant > after), default=None)
 
@@ -77,7 +79,9 @@ def _compare(fold: Fold, kind: str, name: str, columns: dict[str, Any]) -> None:
     if text is None:
         fold.problems.add(where, "has a row, but no entry")
         return
-    expected = json.loads(text)
+    expected = parsed(text)
+    if columns == expected:
+        return
     for column in sorted(expected.keys() | columns.keys()):
         fold.problems.differs(where, column, columns.get(column), expected.get(column))
 
