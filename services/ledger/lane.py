@@ -169,8 +169,9 @@ class Lane:
             return [ticket.call for ticket in claimed if ticket.call]
 
         try:
+            calls = [ticket.call for ticket in batch if ticket.call]
             verdicts = await carry_out(
-                self._pool, self._organization, claim, self._announce, self._metrics.transactions
+                self._pool, self._organization, calls, claim, self._announce, self._metrics.transactions
             )
         except Unconfirmed as unconfirmed:
             log.warning("%s: connection lost during commit; looking it up", self._organization)

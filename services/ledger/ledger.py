@@ -12,6 +12,7 @@ from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
 from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.metrics import LedgerMetrics
+from services.ledger.opening import read_rows
 from services.ledger.rules import names
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.cataloguing import CatalogCommand
@@ -68,10 +69,10 @@ class Ledger:
         while True:
             async with self._reading(left()) as connection:
                 state = await reads.read_organization(connection, organization)
-                now = await reads.read_now(connection)
-                if state is None or not needs_settling(state, now):
-                    now = max(now, state.settled_time) if state else now
-                    _, verdicts = await decide_all(connection, organization, state, rehearsed, now)
+                rows = await read_rows(connection, organization, rehearsed)
+                if state is None or not needs_settling(state, rows.now):
+                    now = max(rows.now, state.settled_time) if state else rows.now
+                    _, verdicts = await decide_all(connection, organization, state, rows, rehearsed, now)
                     return verdicts
             await self.settle(organization, left())
 
@@ -129,14 +130,15 @@ class Ledger:
             while True:
                 async with self._reading(left()) as connection:
                     state = await reads.read_organization(connection, organization)
-                    now = await reads.read_now(connection)
                     if state is None:
                         raise organization_not_found(organization)
-                    if not needs_settling(state, now):
-                        now = max(now, state.settled_time)
+                    rows = await read_rows(connection, organization, ())
+                    if not needs_settling(state, rows.now):
+                        now = max(rows.now, state.settled_time)
                         _check_not_past(until, now)
                         balance = Balance(organization, state.revision, now, state.figures)
-                        return balance, await forecast_all(connection, state, now, until)
+                        settled = replace(state, settled_time=now)
+                        return balance, await forecast_all(connection, settled, rows, until)
                 await self.settle(organization, left())
 
     async def entitlements(

@@ -18,40 +18,40 @@ from services.ledger.rules.commands import (
     UpdateSubscription,
 )
 from services.ledger.rules.model import Organization
-from services.ledger.rules.price import Offering
 from services.ledger.rules.schedule import next_transition_time
 from services.ledger.rules.summing import offering_changes, usage_hours
-from services.ledger.store import catalog_tables, reads, usage_tables, writes
+from services.ledger.store import reads, usage_tables, writes
+from services.ledger.store.book_rows import BookRows, Named, read_book_rows
 from services.ledger.store.database import Connection
+from services.ledger.store.writes import Changes
+
+
+async def read_rows(connection: Connection, organization: str, calls: Sequence[Call]) -> BookRows:
+    """What the calls need, and the clock. The organization's row is locked before, where it is to be written."""
+    named = Named(
+        subscriptions=_named_subscriptions(calls),
+        allocations=_named_allocations(calls),
+        offerings=_named_offerings(calls),
+        request_ids=[call.request_id for call in calls if call.request_id],
+    )
+    return await read_book_rows(connection, organization, named)
 
 
 async def open_book(
-    connection: Connection,
-    key: str,
-    state: Organization | None,
-    calls: Sequence[Call],
-    shelves: frozenset[Shelf],
+    connection: Connection, key: str, state: Organization | None, rows: BookRows, shelves: frozenset[Shelf]
 ) -> Book:
-    """Reads what the calls of an organization need; its row, where there is one, was read before, and locked to write.
-
-    Without a row only the catalogue is read: one of the calls may create the organization for the others.
-    """
-    if state is None:
-        return Book(None, offerings=await _offerings(connection, _named_offerings(calls)))
-    named = _named_allocations(calls)
-    allocations = await reads.read_allocations(connection, key, named) if named else {}
-    offerings = _named_offerings(calls) | {each.offering for each in allocations.values()}
+    """A new book with these rows; reads the shelves, and nothing else. Without a state a call may create one."""
+    allocations = dict(rows.allocations)
     if Shelf.SUSPENDED in shelves:
         allocations |= await reads.read_suspended_allocations(connection, key)
     if Shelf.HOLDING in shelves:
         allocations |= await reads.read_holding_allocations(connection, key)
-    request_ids = [call.request_id for call in calls if call.request_id]
     return Book(
         state,
-        subscriptions=await reads.read_live_subscriptions(connection, key, _named_subscriptions(calls)),
+        subscriptions=dict(rows.subscriptions),
         allocations=allocations,
-        offerings=await _offerings(connection, offerings),
-        requests=await reads.read_requests(connection, key, request_ids) if request_ids else {},
+        offerings=rows.offerings,
+        requests=dict(rows.requests),
         shelves=shelves,
     )
 
@@ -62,25 +62,25 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
     if state is None or not (book.entries or book.remembered):
         return
     key = state.organization
-    if book.entries:
-        following = next_transition_time(book.live_subscriptions(), now)
-        state = replace(state, settled_time=now, next_transition_time=following)
-        if existed:
-            await writes.update_organization(connection, state)
-        else:
-            await writes.insert_organization(connection, state)
-        await writes.insert_entries(connection, key, book.entries)
-        await usage_tables.add_usage_hours(connection, key, usage_hours(book.entries))
-    if book.changed_subscriptions:
-        changed = [book.subscriptions[each] for each in sorted(book.changed_subscriptions)]
-        await writes.upsert_subscriptions(connection, key, changed)
-    if book.changed_allocations:
-        allocations = [book.allocations[each] for each in sorted(book.changed_allocations)]
-        await writes.upsert_allocations(connection, key, allocations)
-        if changes := offering_changes(book):
-            await usage_tables.add_offering_usage(connection, key, changes)
-    if book.remembered:
+    if not book.entries:
         await writes.insert_requests(connection, key, book.remembered, now)
+        return
+    state = replace(state, settled_time=now, next_transition_time=next_transition_time(book.live_subscriptions(), now))
+    if not existed:
+        await writes.insert_organization(connection, state)
+    await writes.write_changes(
+        connection,
+        state,
+        Changes(
+            entries=book.entries,
+            hours=usage_hours(book.entries),
+            subscriptions=[book.subscriptions[each] for each in sorted(book.changed_subscriptions)],
+            allocations=[book.allocations[each] for each in sorted(book.changed_allocations)],
+            usage=offering_changes(book),
+            remembered=book.remembered,
+        ),
+        now,
+    )
 
 
 async def sum_up_usage(connection: Connection, organization: str) -> None:
@@ -89,10 +89,6 @@ async def sum_up_usage(connection: Connection, organization: str) -> None:
     await usage_tables.sum_up_offerings(connection, organization)
     await usage_tables.sum_up_hours(connection, organization)
     await usage_tables.mark_usage_kept(connection, organization)
-
-
-async def _offerings(connection: Connection, named: set[str]) -> dict[str, Offering]:
-    return await catalog_tables.read_offerings(connection, sorted(named)) if named else {}
 
 
 def _commands(calls: Iterable[Call]) -> Iterable[Command]:
@@ -108,8 +104,8 @@ def _named_allocations(calls: Iterable[Call]) -> list[str]:
     return sorted({each.allocation for each in _commands(calls) if isinstance(each, named)})
 
 
-def _named_offerings(calls: Iterable[Call]) -> set[str]:
-    return {each.offering for each in _commands(calls) if isinstance(each, EnableAllocation)}
+def _named_offerings(calls: Iterable[Call]) -> list[str]:
+    return sorted({each.offering for each in _commands(calls) if isinstance(each, EnableAllocation)})
 
 
 def _named_subscriptions(calls: Iterable[Call]) -> list[str]:

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ import asyncpg
 
 from services.ledger.committing import CommitLost, NotReplicated, commit, roll_back
 from services.ledger.metrics import TransactionMetrics
-from services.ledger.opening import open_book, sum_up_usage, write_book
+from services.ledger.opening import open_book, read_rows, sum_up_usage, write_book
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call
@@ -23,6 +23,7 @@ from services.ledger.rules.model import Organization
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
 from services.ledger.store import reads
+from services.ledger.store.book_rows import BookRows
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ SETTLING_ROUNDS_MAX: Final = 100
 Verdict = Answer | Refused
 
 Claim = Callable[[], Sequence[Call]]
-"""Asked once the lock is granted: which calls are still to be carried out."""
+"""Asked once the lock is granted and nothing is due: which calls of the batch are still to be carried out."""
 
 Announce = Callable[[Balance], None]
 """Told the figures after each commit that wrote entries. It neither waits nor raises."""
@@ -69,7 +70,12 @@ class Commit:
 
 
 async def carry_out(
-    pool: Pool, organization: str, claim: Claim, announce: Announce, metrics: TransactionMetrics
+    pool: Pool,
+    organization: str,
+    batch: Sequence[Call],
+    claim: Claim,
+    announce: Announce,
+    metrics: TransactionMetrics,
 ) -> list[Verdict]:
     """The verdict of each claimed call, after the commit of all that were accepted. One refusal fails no neighbour.
 
@@ -77,7 +83,7 @@ async def carry_out(
     """
     async with ledger_connection(pool, metrics) as connection:
         for _ in range(SETTLING_ROUNDS_MAX):
-            verdicts = await _try_to_carry_out(connection, organization, claim, announce, metrics)
+            verdicts = await _try_to_carry_out(connection, organization, batch, claim, announce, metrics)
             if verdicts is not None:
                 return verdicts
             await settle_organization(connection, organization, announce, metrics)
@@ -115,9 +121,10 @@ async def settle_organization(
         lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
         with metrics.lock_wait_seconds.time():
             state = await lock(connection, organization)
-        now = await _now(connection, state)
+        rows = await read_rows(connection, organization, ())
+        now = _never_earlier(rows.now, state)
         needed = state is not None and needs_settling(state, now)
-        book = await _settle_and_write(connection, state, now) if state is not None and needed else None
+        book = await _settle_and_write(connection, state, rows, now) if state is not None and needed else None
     except BaseException:
         await roll_back(transaction)
         raise
@@ -137,13 +144,14 @@ async def decide_all(
     connection: Connection,
     organization: str,
     state: Organization | None,
+    rows: BookRows,
     calls: Sequence[Call],
     now: datetime,
 ) -> tuple[Book, list[Verdict]]:
-    """Each call's verdict, one after the other, in a book that nobody has written yet."""
+    """Each call's verdict, one after the other, in a book that nobody has written yet. The rows are those they need."""
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, organization, state, calls, shelves)
+        book = await open_book(connection, organization, state, rows, shelves)
         try:
             if shelves:  # It may be long, and others have calls to answer.
                 return book, await asyncio.to_thread(_verdicts, book, organization, calls, now)
@@ -152,12 +160,12 @@ async def decide_all(
             shelves |= {missing.shelf}
 
 
-async def forecast_all(connection: Connection, state: Organization, now: datetime, until: datetime) -> Forecast:
+async def forecast_all(connection: Connection, state: Organization, rows: BookRows, until: datetime) -> Forecast:
     """What settling would write up to `until`. Given up when whoever waits for it is cancelled."""
     shelves: frozenset[Shelf] = frozenset()
     gone = threading.Event()
     while True:
-        book = await open_book(connection, state.organization, replace(state, settled_time=now), (), shelves)
+        book = await open_book(connection, state.organization, state, rows, shelves)
         try:
             return await asyncio.to_thread(forecast, book, until, lambda: not gone.is_set())
         except NotLoaded as missing:
@@ -192,14 +200,17 @@ async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -
         return digest == lost.first_digest
 
 
-async def _settle_and_write(connection: Connection, state: Organization, now: datetime) -> Book:
+async def _settle_and_write(connection: Connection, state: Organization, rows: BookRows, now: datetime) -> Book:
     if not state.usage_is_kept:
         await sum_up_usage(connection, state.organization)
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, state.organization, state, (), shelves)
+        book = await open_book(connection, state.organization, state, rows, shelves)
         try:
-            await asyncio.to_thread(settle, book, now)  # It may be long, and others have calls to answer.
+            if shelves:  # It may be long, and others have calls to answer.
+                await asyncio.to_thread(settle, book, now)
+            else:
+                settle(book, now)
         except NotLoaded as missing:
             shelves |= {missing.shelf}
             continue
@@ -208,7 +219,12 @@ async def _settle_and_write(connection: Connection, state: Organization, now: da
 
 
 async def _try_to_carry_out(
-    connection: Connection, organization: str, claim: Claim, announce: Announce, metrics: TransactionMetrics
+    connection: Connection,
+    organization: str,
+    batch: Sequence[Call],
+    claim: Claim,
+    announce: Announce,
+    metrics: TransactionMetrics,
 ) -> list[Verdict] | None:
     """None: something is due and has to be settled first."""
     transaction = connection.transaction()
@@ -216,11 +232,12 @@ async def _try_to_carry_out(
     try:
         with metrics.lock_wait_seconds.time():
             state = await _lock(connection, organization)
-        now = await _now(connection, state)
+        rows = await read_rows(connection, organization, batch)
+        now = _never_earlier(rows.now, state)
         if state is not None and needs_settling(state, now):
             await transaction.rollback()
             return None
-        book, verdicts = await decide_all(connection, organization, state, claim(), now)
+        book, verdicts = await decide_all(connection, organization, state, rows, claim(), now)
         await write_book(connection, book, existed=state is not None, now=now)
     except BaseException:
         await roll_back(transaction)
@@ -251,9 +268,8 @@ async def _lock(connection: Connection, organization: str) -> Organization | Non
     return state
 
 
-async def _now(connection: Connection, state: Organization | None) -> datetime:
-    """Never earlier than the organization's own time, whatever the database's clock does."""
-    now = await reads.read_now(connection)
+def _never_earlier(now: datetime, state: Organization | None) -> datetime:
+    """Than the organization's own time, whatever the database's clock does."""
     return now if state is None else max(now, state.settled_time)
 
 

@@ -1,6 +1,6 @@
 """Stands in for the ledger's SQL, function by function: the connection that each is given is a `Tables`, in memory.
 
-With these in place of `reads`, `writes` and `catalog_tables`, a book is opened and written back by the ledger's own
+With these in place of `reads`, `writes` and `book_rows`, a book is opened and written back by the ledger's own
 code, and nothing of it needs a database.
 """
 
@@ -21,7 +21,9 @@ from services.ledger.rules.book import Remembered
 from services.ledger.rules.model import Allocation, AllocationState, Entry, Organization, Subscription
 from services.ledger.rules.price import Offering, Price
 from services.ledger.rules.summing import OfferingUsage, UsageHour
+from services.ledger.store.book_rows import BookRows, Named
 from services.ledger.store.database import Connection
+from services.ledger.store.writes import Changes
 from tests.model.words import Catalogue
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,8 +53,9 @@ class Tables:
 @contextmanager
 def instead_of_sql() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("reads", "writes", "catalog_tables", "usage_tables"):
+        for name in ("reads", "writes"):
             patch.setattr(opening, name, sys.modules[__name__])
+        patch.setattr(opening, "read_book_rows", read_book_rows)
         yield
 
 
@@ -73,12 +76,25 @@ def instant(at: int) -> datetime:
     return EPOCH + timedelta(microseconds=at)
 
 
-async def read_live_subscriptions(tables: Tables, _: str, named: Sequence[str]) -> dict[str, Subscription]:
-    return {key: each for key, each in tables.subscriptions.items() if not each.state.over or key in named}
-
-
-async def read_allocations(tables: Tables, _: str, named: Sequence[str]) -> dict[str, Allocation]:
-    return {key: each for key, each in tables.allocations.items() if key in named}
+async def read_book_rows(tables: Tables, organization: str, named: Named) -> BookRows:
+    allocations = {key: each for key, each in tables.allocations.items() if key in named.allocations}
+    offerings = {
+        *named.offerings,
+        *(each.offering for each in allocations.values()),
+    } & tables.catalogue.offerings.keys()
+    used = {key: tables.requests[key] for key in named.request_ids if key in tables.requests}
+    return BookRows(
+        now=EPOCH,  # Whoever asks knows what time it is.
+        subscriptions={
+            key: each for key, each in tables.subscriptions.items() if not each.state.over or key in named.subscriptions
+        },
+        allocations=allocations,
+        offerings=run(read_offerings(tables, [*named.offerings, *(each.offering for each in allocations.values())])),
+        requests={
+            key: Remembered(key, meaning, answer_from(organization, json.loads(answer)))
+            for key, (meaning, answer) in used.items()
+        },
+    )
 
 
 async def read_suspended_allocations(tables: Tables, _: str) -> dict[str, Allocation]:
@@ -87,14 +103,6 @@ async def read_suspended_allocations(tables: Tables, _: str) -> dict[str, Alloca
 
 async def read_holding_allocations(tables: Tables, _: str) -> dict[str, Allocation]:
     return {key: each for key, each in tables.allocations.items() if each.credits}
-
-
-async def read_requests(tables: Tables, organization: str, request_ids: Sequence[str]) -> dict[str, Remembered]:
-    rows = {key: tables.requests[key] for key in request_ids if key in tables.requests}
-    return {
-        key: Remembered(key, meaning, answer_from(organization, json.loads(answer)))
-        for key, (meaning, answer) in rows.items()
-    }
 
 
 async def read_offerings(tables: Tables, offerings: Sequence[str]) -> dict[str, Offering]:
@@ -106,35 +114,21 @@ async def insert_organization(tables: Tables, state: Organization) -> None:
     tables.organization = state
 
 
-async def update_organization(tables: Tables, state: Organization) -> None:
+async def write_changes(tables: Tables, state: Organization, changes: Changes, now: datetime) -> None:
     assert tables.organization is not None
     tables.organization = state
-
-
-async def insert_entries(tables: Tables, _: str, entries: Sequence[Entry]) -> None:
-    tables.entries.extend(entries)
-
-
-async def upsert_subscriptions(tables: Tables, _: str, subscriptions: Sequence[Subscription]) -> None:
-    tables.subscriptions.update({each.subscription: each for each in subscriptions})
-
-
-async def upsert_allocations(tables: Tables, _: str, allocations: Sequence[Allocation]) -> None:
-    tables.allocations.update({each.allocation: each for each in allocations})
+    tables.entries.extend(changes.entries)
+    tables.hours.extend(changes.hours)
+    tables.subscriptions.update({each.subscription: each for each in changes.subscriptions})
+    tables.allocations.update({each.allocation: each for each in changes.allocations})
+    tables.usage.extend(changes.usage)
+    await insert_requests(tables, state.organization, changes.remembered, now)
 
 
 async def insert_requests(tables: Tables, _: str, remembered: Sequence[Remembered], now: datetime) -> None:
     for each in remembered:
         assert each.request_id not in tables.requests
         tables.requests[each.request_id] = (each.meaning, json.dumps(answer_json(each.answer)))
-
-
-async def add_offering_usage(tables: Tables, _: str, changes: Sequence[OfferingUsage]) -> None:
-    tables.usage.extend(changes)
-
-
-async def add_usage_hours(tables: Tables, _: str, hours: Sequence[UsageHour]) -> None:
-    tables.hours.extend(hours)
 
 
 def _offering(catalogue: Catalogue, name: str) -> Offering:

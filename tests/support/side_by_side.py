@@ -1,20 +1,28 @@
 """The ledger's rules and the honest model live the same life; after every step they must agree."""
 
+import random
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import TypeVar
 
-from services.ledger.opening import open_book, write_book
+from services.ledger.opening import open_book, read_rows, write_book
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call, CreateOrganization
 from services.ledger.rules.decide import decide
+from services.ledger.rules.forecasting import Forecast, forecast
+from services.ledger.rules.looking import Step as HistoryStep
+from services.ledger.rules.model import Organization
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
 from services.ledger.transaction import needs_settling
+from tests.model import looking
 from tests.model.honest import HonestOrganization
-from tests.model.lives import BEGIN, Step, small_catalogue, take
-from tests.model.words import Catalogue, Malformed
+from tests.model.lives import ALLOCATIONS, BEGIN, OFFERINGS, Step, small_catalogue, take
+from tests.model.reading import entitlement
+from tests.model.words import DAY, Catalogue, Malformed
+from tests.support import rules_looking as rules
 from tests.support.memory_store import Tables, instant, run
 from tests.support.showing import (
     Shown,
@@ -59,11 +67,21 @@ class Rules:
         calls = [Call(each.command) for each in calls]
         return self._open(calls, lambda book: [_verdict(book, call, now) for call in calls])[1]
 
-    def _open(self, calls: Sequence[Call], act: Callable[[Book], T]) -> tuple[Book, T]:
+    def forecast(self, now: int, until: int) -> Forecast:
+        """Settled up to now; nothing is written."""
         state = self.tables.organization
+        assert state is not None
+        as_of_now = replace(state, settled_time=instant(now))
+        return self._open([], lambda book: forecast(book, instant(until)), as_of_now)[1]
+
+    def _open(
+        self, calls: Sequence[Call], act: Callable[[Book], T], state: Organization | None = None
+    ) -> tuple[Book, T]:
+        state = state or self.tables.organization
+        rows = run(read_rows(self.tables.connection, ORGANIZATION, calls))
         shelves: frozenset[Shelf] = frozenset()
         while True:
-            book = run(open_book(self.tables.connection, ORGANIZATION, state, calls, shelves))
+            book = run(open_book(self.tables.connection, ORGANIZATION, state, rows, shelves))
             try:
                 return book, act(book)
             except NotLoaded as missing:
@@ -104,6 +122,33 @@ class SideBySide:
         assert [verdict_shown(each) for each in verdicts] == model_verdicts(step, answer)
         self._compare_entries()
 
+    def look(self, dice: random.Random) -> None:
+        """Both are asked what there is to see; raises AssertionError where they differ."""
+        tables, model, now = self.rules.tables, self.model, self.now
+        assert rules.usage_shown(tables, now) == looking.usage(model.state)
+        for offering in OFFERINGS:
+            ours = rules.entitlement_shown(tables, now, "offering", offering)
+            assert ours == entitlement(model.state, offering, None), offering
+        for allocation in dice.sample(ALLOCATIONS, 4):
+            ours = rules.entitlement_shown(tables, now, "allocation", allocation)
+            assert ours == entitlement(model.state, None, allocation), allocation
+        for until in rules.horizons(model.state, dice):
+            theirs = looking.forecast(model.forecast(now, until), model.figures())
+            assert rules.forecast_shown(self.rules.forecast(now, until)) == theirs, until
+        lines = rules.some_lines(dice)
+        assert rules.estimate_shown(tables, lines, now) == rules.model_estimate(model, lines, now), lines
+        for step, steps in ((HistoryStep.HOUR, 30), (HistoryStep.DAY, 30)):
+            self._compare_history(*rules.window(model.entries, step, steps, dice), step)
+
+    def look_back(self) -> None:
+        """As `look`, at every day of the life."""
+        first = self.model.entries[0].effective // DAY * DAY
+        self._compare_history(first - DAY, self.now // DAY * DAY + 2 * DAY, HistoryStep.DAY)
+
+    def _compare_history(self, start: int, end: int, step: HistoryStep) -> None:
+        ours = rules.history_shown(self.rules.tables, start, end, step, self.now)
+        assert ours == looking.history(self.model.entries, start, end, rules.MODEL_STEPS[step], self.now)
+
     def _compare_entries(self) -> None:
         ours = self.rules.tables.entries[self.compared :]
         theirs = self.model.entries[self.compared :]
@@ -113,8 +158,10 @@ class SideBySide:
 
 def live(steps: Sequence[Step]) -> None:
     both = SideBySide()
-    for step in steps:
+    for number, step in enumerate(steps):
         both.take(step)
+        both.look(random.Random(number))
+    both.look_back()
 
 
 def settled_in_parts(rules: Rules, begin: int, now: int) -> tuple[list[Shown], list[Shown]]:

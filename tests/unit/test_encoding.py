@@ -148,7 +148,8 @@ class TestRoundTrips:
 class TestDigest:
     def test_a_fixed_entry_has_a_fixed_digest(self) -> None:
         assert (
-            entry_digest(ENTRY, bytes(32)).hex() == "2cd04657fbc3c86779210a78e405a6b852560340a61cf7830ddf4e6706478eaa"
+            entry_digest(ENTRY, bytes(32), last=ENTRY.last).hex()
+            == "2cd04657fbc3c86779210a78e405a6b852560340a61cf7830ddf4e6706478eaa"
         )
 
     def test_it_depends_on_every_field_and_on_the_digest_before(self) -> None:
@@ -169,8 +170,8 @@ class TestDigest:
             replace(ENTRY, figures=replace(FIGURES, overdraft_limit=0)),
             replace(ENTRY, last=False),
         ]
-        digests = {entry_digest(each, bytes(32)) for each in (ENTRY, *others)}
-        assert len(digests | {entry_digest(ENTRY, b"\1" * 32)}) == len(others) + 2
+        digests = {entry_digest(each, bytes(32), last=each.last) for each in (ENTRY, *others)}
+        assert len(digests | {entry_digest(ENTRY, b"\1" * 32, last=ENTRY.last)}) == len(others) + 2
 
     def test_labels_are_sorted_and_all_but_ascii_is_escaped(self) -> None:
         assert canonical({"b": "ü", "a": [1, None, True]}) == b'{"a":[1,null,true],"b":"\\u00fc"}'
@@ -188,7 +189,7 @@ class TestPage:
     def test_its_example_is_what_the_ledger_takes_the_digest_over(self) -> None:
         content, digest = example()
         assert sha256(bytes(32) + content.encode("ascii")).hexdigest() == digest
-        assert entry_digest(ENTRY, bytes(32)).hex() == digest
+        assert entry_digest(ENTRY, bytes(32), last=ENTRY.last).hex() == digest
 
     def test_verifying_takes_the_same_digest(self) -> None:
         content, digest = example()

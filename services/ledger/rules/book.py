@@ -135,8 +135,10 @@ class Book:
         figures: Figures,
         causes: Sequence[str] = (),
         detail: Mapping[str, Any] | None = None,
+        opened: int = 0,
     ) -> None:
-        """Appends an entry at the next revision; `figures` are those after it, `causes` are names."""
+        """Appends an entry at the next revision; `figures` are those after it, `causes` are names, `opened` is by how
+        many there are more allocations that are not DISABLED."""
         state = self.state
         self.entries.append(
             Entry(
@@ -156,7 +158,12 @@ class Book:
                 figures=figures,
             )
         )
-        self.organization = replace(state, revision=state.revision + 1, figures=figures)
+        self.organization = replace(
+            state,
+            revision=state.revision + 1,
+            figures=figures,
+            open_allocations=state.open_allocations + opened,
+        )
 
     def post_allocation(
         self, kind: EntryKind, moment: Moment, allocation: Allocation, causes: Sequence[str] = ()
@@ -178,8 +185,7 @@ class Book:
             allocated=self.state.figures.allocated + new.credits - old_held[0],
             suspended=self.state.figures.suspended + new.suspended_credits - old_held[1],
         )
-        self.post(kind, moment, new.allocation, allocation_json(new), figures, causes)
-        self.organization = replace(self.state, open_allocations=self.state.open_allocations + is_open - was_open)
+        self.post(kind, moment, new.allocation, allocation_json(new), figures, causes, opened=is_open - was_open)
         self._put(self.allocations, new.allocation, new)
         return new
 
@@ -219,12 +225,14 @@ class Book:
 
     def close(self) -> None:
         """Ends the open call or instant: marks its last entry, chains the digests, keeps what changed."""
-        for index in range(self._group_start, len(self.entries)):
-            entry = replace(self.entries[index], last=index == len(self.entries) - 1)
-            digest = entry_digest(entry, self.state.digest)
-            self.entries[index] = replace(entry, digest=digest)
+        if self.has_posted():
+            digest = self.state.digest
+            for index in range(self._group_start, len(self.entries)):
+                last = index == len(self.entries) - 1
+                digest = entry_digest(self.entries[index], digest, last=last)
+                self.entries[index] = replace(self.entries[index], last=last, digest=digest)
             self.organization = replace(self.state, digest=digest)
-        self._group_start = len(self.entries)
+            self._group_start = len(self.entries)
         for shelf, key, old in self._journal:
             if shelf is self.subscriptions:
                 self.changed_subscriptions.add(key)

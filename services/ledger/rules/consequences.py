@@ -59,7 +59,8 @@ def judge_threshold(book: Book, moment: Moment) -> None:
     """Once, at the end of a call or a settled instant: one entry for the highest percentage newly reached."""
     state = book.state
     crossed, level = threshold(state.figures, state.threshold_percent)
-    book.organization = replace(state, threshold_percent=level)
+    if level != state.threshold_percent:
+        book.organization = replace(state, threshold_percent=level)
     if crossed:
         own = organization_json(state)
         book.post(EntryKind.THRESHOLD_CROSSED, moment, "", own, state.figures, detail={"percent": crossed})

@@ -23,18 +23,21 @@ ENCODING_VERSION: Final = 1
 MICROSECOND: Final = timedelta(microseconds=1)
 
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys, no white space, and all but ASCII escaped: one way to write each value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def instant_text(instant: datetime) -> str:
     """`2027-01-31T00:00:00.000000Z`, always with six digits."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def instant_from(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)
 
 
 def figures_json(figures: Figures) -> dict[str, Any]:
@@ -143,8 +146,11 @@ def deltas_json(entry: Entry) -> dict[str, int]:
     }
 
 
-def entry_digest(entry: Entry, digest_before: bytes) -> bytes:
-    """SHA-256 over the digest before (32 zero bytes at revision 1) and the entry's canonical content."""
+def entry_digest(entry: Entry, digest_before: bytes, *, last: bool) -> bytes:
+    """SHA-256 over the digest before (32 zero bytes at revision 1) and the entry's canonical content.
+
+    `last` is what the entry will say of itself when it is written.
+    """
     content = {
         "encoding": ENCODING_VERSION,
         "organization": entry.organization,
@@ -161,6 +167,6 @@ def entry_digest(entry: Entry, digest_before: bytes) -> bytes:
         "detail": entry.detail,
         "deltas": deltas_json(entry),
         "figures": figures_json(entry.figures),
-        "last": entry.last,
+        "last": last,
     }
     return sha256(digest_before + canonical(content)).digest()

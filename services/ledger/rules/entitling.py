@@ -37,13 +37,12 @@ class Grounds:
 
     def of_offering(self, usage: OfferingUsage) -> Entitlement:
         """All allocations of an offering together: the best state, and the units in it."""
-        paid_units = usage.enabled_units - usage.free_units
-        if usage.enabled_units and not (self._in_grace and paid_units):
+        if usage.enabled_units and not self._in_grace:
             return self._entitled(usage.enabled_units, holds=usage.enabled_credits > 0)
         if usage.free_units:
             return self._entitled(usage.free_units, holds=False)
-        if paid_units:
-            return Entitlement(EntitlementState.IN_GRACE, paid_units, self._covered_until())
+        if usage.enabled_units:
+            return Entitlement(EntitlementState.IN_GRACE, usage.enabled_units, self._covered_until())
         return self._suspended(usage.suspended_units) if usage.suspended_units else NOTHING
 
     def of_allocation(self, state: AllocationState, units: int, credits: int) -> Entitlement:

@@ -1,7 +1,8 @@
 """The catalogue's tables: one function is one SQL statement."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import asyncpg
@@ -31,7 +32,7 @@ async def read_offerings(connection: Connection, offerings: Sequence[str]) -> di
         """,
         offerings,
     )
-    return _offerings_from(rows)
+    return offerings_from(rows)
 
 
 async def list_offerings(connection: Connection, after: str, limit: int) -> list[Offering]:
@@ -47,7 +48,7 @@ async def list_offerings(connection: Connection, after: str, limit: int) -> list
         after,
         limit,
     )
-    return list(_offerings_from(rows).values())
+    return list(offerings_from(rows).values())
 
 
 async def count_offerings(connection: Connection) -> int:
@@ -114,31 +115,21 @@ async def insert_catalog_request(
     )
 
 
-def _offerings_from(rows: Sequence[asyncpg.Record]) -> dict[str, Offering]:
-    prices: dict[str, list[Price]] = {}
-    firsts: dict[str, Any] = {}
-    for row in rows:
-        firsts.setdefault(row["offering"], row)
-        prices.setdefault(row["offering"], []).append(
-            Price(
-                row["version"],
-                row["effective_time"],
-                row["credits_per_block"],
-                row["block_units"],
-                row["max_credits"],
-            )
-        )
-    return {
-        key: Offering(
+def offerings_from(rows: "Iterable[asyncpg.Record | tuple[Any, ...]]") -> dict[str, Offering]:
+    """Of rows of an offering's columns and then a price's, ordered by offering and version."""
+    offerings: dict[str, Offering] = {}
+    for key, versions in groupby(rows, key=lambda row: row[0]):
+        found = list(versions)
+        display_name, solution, unit, retired, changes, create_time, update_time = found[0][1:8]
+        offerings[key] = Offering(
             offering=key,
-            display_name=row["display_name"],
-            solution=row["solution"],
-            unit=row["unit"],
-            retired=row["retired"],
-            prices=tuple(prices[key]),
-            changes=row["changes"],
-            create_time=row["create_time"],
-            update_time=row["update_time"],
+            display_name=display_name,
+            solution=solution,
+            unit=unit,
+            retired=retired,
+            prices=tuple(Price(*row[8:]) for row in found),
+            changes=changes,
+            create_time=create_time,
+            update_time=update_time,
         )
-        for key, row in firsts.items()
-    }
+    return offerings

@@ -7,8 +7,6 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from services.ledger.rules.answers import answer_from
-from services.ledger.rules.book import Remembered
 from services.ledger.rules.model import (
     Allocation,
     AllocationState,
@@ -148,23 +146,6 @@ async def read_holding_allocations(connection: Connection, organization: str) ->
         organization,
     )
     return {row["allocation"]: allocation_from_row(row) for row in rows}
-
-
-async def read_requests(connection: Connection, organization: str, request_ids: Sequence[str]) -> dict[str, Remembered]:
-    rows = await connection.fetch(
-        """
-        SELECT request_id, meaning, answer FROM request
-        WHERE organization = $1 AND request_id = ANY ($2::text[])
-        """,
-        organization,
-        request_ids,
-    )
-    return {
-        row["request_id"]: Remembered(
-            row["request_id"], row["meaning"], answer_from(organization, json.loads(row["answer"]))
-        )
-        for row in rows
-    }
 
 
 async def read_entry_digest(connection: Connection, organization: str, revision: int) -> bytes | None:
