@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -17,8 +18,12 @@ from services.ledger.rules.price import Offering, Price
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+_ALLOCATION_STATES: Final = {each: pb.Allocation.State.Value(each) for each in AllocationState}
 
+
+@lru_cache(maxsize=1024)
 def timestamp(instant: datetime | None) -> Timestamp | None:
+    """To be put into a message, which copies it, and never to be changed: one call shows the same instant often."""
     if instant is None:
         return None
     seconds, microseconds = divmod((instant - EPOCH) // MICROSECOND, 1_000_000)
@@ -92,7 +97,7 @@ def allocation_message(allocation: Allocation, as_of: datetime) -> pb.Allocation
     return pb.Allocation(
         name=allocation.name,
         offering=names.offering_name(allocation.offering),
-        state=pb.Allocation.State.Value(allocation.state),
+        state=_ALLOCATION_STATES[allocation.state],
         units=allocation.units,
         credits=allocation.credits,
         suspended_credits=allocation.suspended_credits,

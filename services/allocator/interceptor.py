@@ -206,4 +206,9 @@ def _passing_bytes(serializer: Callable[[Any], bytes] | None) -> Callable[[Any],
 async def _abort(context: Context, refused: Refused) -> NoReturn:
     status = rpc_status.to_status(status_of(refused))
     context.set_trailing_metadata(tuple(status.trailing_metadata or ()))
-    await context.abort(status.code, status.details or "", tuple(status.trailing_metadata or ()))
+    try:
+        await context.abort(status.code, status.details or "", tuple(status.trailing_metadata or ()))
+    except aio.AbortError:
+        raise
+    except Exception as error:  # Whoever called is gone.
+        raise asyncio.CancelledError from error

@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 BATCH_CALLS_MAX: Final = 512
 BATCH_OPERATIONS_MAX: Final = 2_000
 QUEUE_CALLS_MAX: Final = 4_096
+QUEUE_OPERATIONS_MAX: Final = 100_000
+PACE_WEIGHT: Final = 0.3
+"""Of the newest batch, in how long a batch takes."""
+PACE_MARGIN: Final = 1.25
+"""A batch may take so much longer than those before it."""
 COMPANY_SECONDS: Final = 0.005
 COMPANY_CALLS_MIN: Final = 4
 PATIENCE_SECONDS: Final = 5.0
@@ -80,7 +85,10 @@ class Lane:
         self._metrics = metrics
         self._when_idle = when_idle
         self._queue: deque[Ticket] = deque()
+        self._queued_operations = 0
         self._taken_at: float | None = None
+        self._batch_seconds = 0.0
+        """How long a batch takes, by those that were."""
         self._had_company = False
         self._task: asyncio.Task[None] | None = None
 
@@ -88,14 +96,19 @@ class Lane:
         return len(self._queue)
 
     def submit(self, ticket: Ticket) -> None:
-        """Puts the ticket at the end of the queue, or raises Refused at once if the lane is full or stuck."""
-        if len(self._queue) >= QUEUE_CALLS_MAX:
+        """Puts the ticket at the end of the queue, or raises Refused at once if the lane is full or stuck.
+
+        It is full as well where the ticket's turn would come too late: a queue that nobody sees the end of helps no one.
+        """
+        full = len(self._queue) >= QUEUE_CALLS_MAX or self._queued_operations >= QUEUE_OPERATIONS_MAX
+        if full or self._now() + self._wait_seconds() > ticket.expires_at:
             raise too_many_waiting(self._organization, len(self._queue))
         if self._taken_at is not None and self._now() - self._taken_at > PATIENCE_SECONDS + COMMIT_PATIENCE_SECONDS:
             raise unavailable(
                 Reason.DATABASE_UNAVAILABLE, self._organization
             )  # An earlier commit is not confirmed yet.
         self._queue.append(ticket)
+        self._queued_operations += ticket.weight
         if self._task is None:
             self._task = asyncio.create_task(self._work())
 
@@ -114,11 +127,17 @@ class Lane:
                 if batch:
                     self._taken_at = self._now()
                     await self._run(batch)
+                    self._batch_seconds += PACE_WEIGHT * (self._now() - self._taken_at - self._batch_seconds)
                     self._taken_at = None
         finally:
             self._taken_at = None
             self._task = None
             self._when_idle(self._organization)
+
+    def _wait_seconds(self) -> float:
+        """How long the next ticket's answer would take; 0 as long as less than a whole batch is ahead of it."""
+        batches = max(len(self._queue) // BATCH_CALLS_MAX, self._queued_operations // BATCH_OPERATIONS_MAX)
+        return (batches + 1) * self._batch_seconds * PACE_MARGIN if batches else 0.0
 
     def _take(self) -> list[Ticket]:
         """The next batch; what nobody waits for any more is dropped, unapplied."""
@@ -126,6 +145,7 @@ class Lane:
         weight = 0
         while self._queue and len(batch) < BATCH_CALLS_MAX and weight < BATCH_OPERATIONS_MAX:
             ticket = self._queue.popleft()
+            self._queued_operations -= ticket.weight
             if self._is_wanted(ticket):
                 batch.append(ticket)
                 weight += ticket.weight

@@ -1,8 +1,9 @@
 """Opening an organization's book from the database, and writing it back."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from services.ledger.rules.book import Book, Shelf
 from services.ledger.rules.commands import (

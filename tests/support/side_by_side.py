@@ -3,8 +3,9 @@
 import random
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from services.ledger.opening import open_book, read_rows, write_book
 from services.ledger.rules.answers import Answer

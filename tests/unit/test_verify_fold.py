@@ -4,11 +4,11 @@ import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from services.admin.verify_fold import FIGURES, Fold
 from services.admin.verify_prices import Prices

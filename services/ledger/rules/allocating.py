@@ -1,8 +1,10 @@
 """Switching on, off, up and down: one operation at a time, and several with one verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.ledger.rules import names
 from services.ledger.rules.book import Book, Moment
@@ -28,8 +30,7 @@ from services.ledger.rules.refusal import (
 from services.ledger.rules.schedule import next_start_with
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What one operation did to the figures, as if credits were unbounded."""
 
     allocated: int

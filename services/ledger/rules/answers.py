@@ -1,9 +1,10 @@
 """What a carried-out call answers, and how an answer is remembered for a retry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from services.ledger.rules.encoding import (
     allocation_from,
@@ -19,8 +20,7 @@ from services.ledger.rules.limits import NAMES_LISTED_MAX
 from services.ledger.rules.model import Allocation, Figures, OrganizationFields, Subscription
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """An organization's figures at one revision."""
 
     organization: str
@@ -29,8 +29,7 @@ class Balance:
     figures: Figures
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationNames:
+class AllocationNames(Struct, frozen=True):
     """The ids of the first of a list of allocations, and the length of the list."""
 
     first: tuple[str, ...] = ()
@@ -41,8 +40,7 @@ class AllocationNames:
         return cls(tuple(each.allocation for each in allocations[:NAMES_LISTED_MAX]), len(allocations))
 
 
-@dataclass(frozen=True, slots=True)
-class Consequences:
+class Consequences(Struct, frozen=True):
     """What a change of coverage did to allocations, or left undone."""
 
     resumed: AllocationNames = AllocationNames()
@@ -50,8 +48,7 @@ class Consequences:
     waiting: AllocationNames = AllocationNames()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a call was about, as it is after it."""
 
     allocations: tuple[Allocation, ...] = ()
@@ -61,8 +58,7 @@ class Outcome:
     consequences: Consequences | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The organization's figures after a call, and what the call was about."""
 
     balance: Balance

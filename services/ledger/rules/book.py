@@ -6,10 +6,13 @@ opens the book again with more in it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.encoding import allocation_json, entry_digest, subscription_json
@@ -43,8 +46,7 @@ class NotLoaded(Exception):
         self.shelf = shelf
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """A request id that was used: for what, and what was answered."""
 
     request_id: str
@@ -52,8 +54,7 @@ class Remembered:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """When an entry takes effect and is recorded, and whose call it belongs to; time's own has no call."""
 
     effective_time: datetime
@@ -62,8 +63,7 @@ class Moment:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A point that the book can be put back to."""
 
     organization: Organization | None

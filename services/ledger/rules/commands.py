@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
+
+from msgspec import Struct
 
 from services.ledger.rules.encoding import MICROSECOND, canonical, instant_text
 
 NOT_MEANING = {"not_meaning": True}
 """Marks a field that two requests of the same meaning may differ in."""
+
+_PLAIN: Final = frozenset({str, int, bool})
+"""What means itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +122,7 @@ Command = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A command with who sent it and how."""
 
     command: Command
@@ -135,6 +140,12 @@ def meaning(command: Any) -> bytes:
     return sha256(canonical(_meaning(command))).digest()
 
 
+@cache
+def _meaningful(kind: type) -> tuple[str, ...]:
+    """The names of a command's fields that count."""
+    return tuple(each.name for each in fields(kind) if not each.metadata)
+
+
 def _meaning(value: Any) -> Any:
     if isinstance(value, datetime):
         return instant_text(value)
@@ -145,11 +156,12 @@ def _meaning(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_meaning(each) for each in value]
     if is_dataclass(value):
-        sent = {each.name: getattr(value, each.name) for each in fields(value) if not each.metadata}
-        return {
-            "method": type(value).__name__,
-            **{name: _meaning(each) for name, each in sent.items() if each is not None},
-        }
+        sent = {"method": type(value).__name__}
+        for name in _meaningful(value.__class__):
+            each = getattr(value, name)
+            if each is not None:
+                sent[name] = each if type(each) in _PLAIN else _meaning(each)
+        return sent
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"  # 10 and 10.0 are one price.
     return value

@@ -1,7 +1,8 @@
 """What a change of the credits does to allocations: suspending, resuming, thresholds."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from services.ledger.rules.book import Book, Moment
 from services.ledger.rules.encoding import organization_json

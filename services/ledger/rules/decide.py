@@ -1,8 +1,9 @@
 """One call against the book: its request id, its rules, its threshold, its answer. Pure."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from services.ledger.rules import names
 from services.ledger.rules.allocating import operate, update_allocation

@@ -4,10 +4,11 @@ Credits are whole numbers, instants are aware datetimes in UTC, ids are the call
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from services.ledger.rules import names
 
@@ -50,8 +51,7 @@ class EntryKind(StrEnum):
     THRESHOLD_CROSSED = "THRESHOLD_CROSSED"
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """What an organization has and holds. `allocated` never exceeds `coverage`."""
 
     valid: int = 0
@@ -82,8 +82,7 @@ class Figures:
         return self.allocated + self.suspended
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationFields:
+class OrganizationFields(Struct, frozen=True):
     """An organization's own fields, without its figures."""
 
     organization: str
@@ -93,8 +92,7 @@ class OrganizationFields:
     update_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Organization:
+class Organization(Struct, frozen=True):
     organization: str
     display_name: str
     figures: Figures
@@ -132,8 +130,7 @@ class Organization:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     organization: str
     subscription: str
     state: SubscriptionState
@@ -172,8 +169,7 @@ class Subscription:
         return self.credits if self.state is SubscriptionState.GRACE else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(Struct, frozen=True):
     organization: str
     allocation: str
     offering: str
@@ -207,8 +203,7 @@ class Allocation:
         return (-self.priority, self.enabled_revision, self.allocation)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of an organization's ledger. docs/ledger.md writes down what the digest is taken over."""
 
     organization: str

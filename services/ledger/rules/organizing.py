@@ -1,7 +1,8 @@
 """Organizations: creating them, and changing their names and overdrafts."""
 
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from services.ledger.rules import names
 from services.ledger.rules.answers import Consequences

@@ -49,6 +49,8 @@ class Offering:
 
     def price_at(self, instant: datetime) -> Price:
         """The version in force: the newest of those with the latest effective time that is not after `instant`."""
+        if len(self.prices) == 1:
+            return self.prices[0]
         begun = [price for price in self.prices if price.effective_time <= instant]
         return max(begun or self.prices[:1], key=lambda price: (price.effective_time, price.version))
 

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from services.ledger.rules.book import Book, Moment
 from services.ledger.rules.consequences import judge_threshold, no_longer_fitting, resume, suspend

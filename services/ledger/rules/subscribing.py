@@ -1,8 +1,9 @@
 """Purchases: creating, amending and cancelling subscriptions."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from services.ledger.rules import names
 from services.ledger.rules.answers import Consequences

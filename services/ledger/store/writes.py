@@ -1,6 +1,5 @@
 """Writing the organizations' tables: one function is one SQL statement, whatever the number of rows."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +7,7 @@ from typing import Any
 
 from services.ledger.rules.answers import answer_json
 from services.ledger.rules.book import Remembered
-from services.ledger.rules.encoding import deltas_json
+from services.ledger.rules.encoding import deltas_json, json_text
 from services.ledger.rules.model import Allocation, Entry, Organization, Subscription
 from services.ledger.rules.summing import OfferingUsage, UsageHour
 from services.ledger.store.database import Connection
@@ -184,10 +183,10 @@ def _entry_columns(entry: Entry) -> tuple[Any, ...]:
         entry.recorded_time,
         entry.actor,
         entry.request_id,
-        json.dumps(entry.causes),
+        json_text(entry.causes),
         entry.cause_count,
-        json.dumps(entry.after),
-        json.dumps(entry.detail),
+        json_text(entry.after),
+        json_text(entry.detail),
         *deltas.values(),
         figures.valid,
         figures.grace,
@@ -222,7 +221,7 @@ def _subscription_columns(subscription: Subscription) -> tuple[Any, ...]:
         subscription.grace_period,
         subscription.renews,
         subscription.order_reference,
-        json.dumps(dict(subscription.labels)),
+        json_text(dict(subscription.labels)),
         subscription.changed_revision,
         subscription.create_time,
         subscription.update_time,
@@ -240,7 +239,7 @@ def _allocation_columns(allocation: Allocation) -> tuple[Any, ...]:
         allocation.suspended_credits,
         allocation.price_version,
         allocation.priority,
-        json.dumps(dict(allocation.labels)),
+        json_text(dict(allocation.labels)),
         allocation.enabled_revision,
         allocation.changed_revision,
         allocation.create_time,
@@ -262,7 +261,7 @@ def _usage_columns(usage: OfferingUsage) -> tuple[Any, ...]:
 
 
 def _request_columns(remembered: Remembered) -> tuple[Any, ...]:
-    return remembered.request_id, remembered.meaning, json.dumps(answer_json(remembered.answer))
+    return remembered.request_id, remembered.meaning, json_text(answer_json(remembered.answer))
 
 
 def _arrays(columns: int, rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
