@@ -184,7 +184,7 @@ class AllocationHandler(EntitlementHandler, AllocationServiceServicer):
         """The figures after a partial call; None if they cannot be read, which undoes nothing."""
         try:
             async with self._ledger.snapshot(organization, who.seconds) as snapshot:
-                state, as_of = await snapshot.one_organization()
+                state, as_of = snapshot.one_organization()
         except Refused:
             return None
         return balance_message(Balance(organization, state.revision, as_of, state.figures))

@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 OPEN_TO_ALL: Final = "/grpc."
 """Health and reflection answer to the last."""
-CUT_OFF_SECONDS: Final = 1.0
-"""After the end of watches was ordered."""
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -44,7 +42,8 @@ class Gate(aio.ServerInterceptor):
         self._watches_max = watches_max
         self._metrics = metrics
         self._calls = 0
-        self._watches: set[asyncio.Task[Any]] = set()
+        self._watches = 0
+        self._call_ended = asyncio.Event()
         self._stopping = False
         self._handlers: dict[str, MethodHandler] = {}
         metrics.count_calls(lambda: self._calls)
@@ -53,13 +52,11 @@ class Gate(aio.ServerInterceptor):
         """From now on new calls and watches are told to go elsewhere."""
         self._stopping = True
 
-    async def cut_off_watches(self) -> None:
-        """Ends the watches that have been told to end and cannot be, since their callers read nothing any more."""
-        watches = self._watches.copy()
-        if watches:
-            await asyncio.wait(watches, timeout=CUT_OFF_SECONDS)
-        for watch in watches:
-            watch.cancel()
+    async def drained(self) -> None:
+        """Returns when no call is under way; watches may be."""
+        while self._calls:
+            self._call_ended.clear()
+            await self._call_ended.wait()
 
     async def intercept_service(
         self,
@@ -110,6 +107,7 @@ class Gate(aio.ServerInterceptor):
                 return await _refusing(method, context, answer(request, context), ended)
             finally:
                 self._calls -= 1
+                self._call_ended.set()
 
         return call
 
@@ -119,7 +117,7 @@ class Gate(aio.ServerInterceptor):
         yields = inspect.isasyncgenfunction(behavior)
 
         async def answer(request: Any, context: Context) -> None:
-            self._check(len(self._watches), self._watches_max, "watches")
+            self._check(self._watches, self._watches_max, "watches")
             if not yields:
                 await behavior(_readable(method, request), context)
                 return
@@ -128,14 +126,12 @@ class Gate(aio.ServerInterceptor):
                     await context.write(message)
 
         async def watch(request: Any, context: Context) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            self._watches.add(task)
+            self._watches += 1
             metrics.stream_began()
             try:
                 await _refusing(method, context, answer(request, context), metrics.stream_ended)
             finally:
-                self._watches.discard(task)
+                self._watches -= 1
 
         return watch
 

@@ -72,7 +72,7 @@ class OrganizationHandler(OrganizationServiceServicer):
         who = caller(form, context)
         form.check()
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
-            return organization_state_message(*await snapshot.one_organization())
+            return organization_state_message(*snapshot.one_organization())
 
     async def ListOrganizations(
         self, request: pb.ListOrganizationsRequest, context: Context

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +58,9 @@ SERVICES: Final = tuple(
 MESSAGE_BYTES_MAX: Final = 4 * 2**20
 PENDING_MARGIN: Final = 4_096
 """gRPC's own limit of waiting calls lies so far above ours, or a burst would end as bare CANCELLED."""
+WATCHES_STOP_SECONDS: Final = 1.0
+PING_MILLISECONDS_MIN: Final = 1_000
+KEEPALIVE_MILLISECONDS: Final = 20_000
 
 
 class AllocatorServer:
@@ -68,8 +72,14 @@ class AllocatorServer:
         pool: Pool,
         registry: CollectorRegistry | None = None,
         announce: Announce = lambda _: None,
+        extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
+        *,
+        share_port: bool = False,
     ) -> None:
-        """Without a registry nobody reads the metrics; `announce` is told of each commit."""
+        """Without a registry nobody reads the metrics; `announce` is told of each commit.
+
+        `extra_handlers` are served behind the same gate as our own.
+        """
         metrics, of_ledger = AllocatorMetrics(registry), LedgerMetrics(registry)
         of_ledger.transactions.count_connections(pool)
         self._settings = settings
@@ -88,10 +98,17 @@ class AllocatorServer:
                 ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.server.max_pending_requests", pending),
                 ("grpc.server.max_pending_requests_hard_limit", 2 * pending),
-                ("grpc.so_reuseport", 0),  # A port that is taken is an error, not a second server on it.
+                # A port that is taken is an error, unless we are one of several processes that share it.
+                ("grpc.so_reuseport", int(share_port)),
+                # A caller may make sure of its connection often, also while a watch has nothing to say; so do we.
+                ("grpc.http2.min_ping_interval_without_data_ms", PING_MILLISECONDS_MIN),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+                ("grpc.keepalive_timeout_ms", KEEPALIVE_MILLISECONDS),
             ],
         )
         self._register()
+        self._server.add_generic_rpc_handlers(tuple(extra_handlers))
         self.address = ""
 
     def _announce(self, balance: Balance) -> None:
@@ -112,9 +129,9 @@ class AllocatorServer:
         self._health.stop()
         self._gate.close()
         self.hub.close(stopping())
-        cutting_off = asyncio.create_task(self._gate.cut_off_watches())
+        cutting_off = asyncio.create_task(self._cut_off_watches())
         await self._server.stop(self._settings.shutdown_seconds)
-        await cutting_off
+        cutting_off.cancel()
         try:
             async with asyncio.timeout(self._settings.shutdown_seconds):
                 await self._ledger.drained()
@@ -123,6 +140,14 @@ class AllocatorServer:
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
+
+    async def _cut_off_watches(self) -> None:
+        """A watch whose caller reads nothing cannot be told its end: once no call is under way, it has a second more.
+
+        This call of gRPC's `stop` shortens the time that another one gave.
+        """
+        await self._gate.drained()
+        await self._server.stop(WATCHES_STOP_SECONDS)
 
     def _register(self) -> None:
         allocation_service_pb2_grpc.add_AllocationServiceServicer_to_server(

@@ -22,6 +22,7 @@ from services.allocator.usage_wire import (
 from services.allocator.watch_handler import WatchHandler
 from services.ledger.rules import limits
 from services.ledger.rules.answers import Balance
+from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.estimating import Line, estimate, recommended_purchase
 from services.ledger.rules.looking import Interval, Step, ending_credits, renewals
 from services.ledger.rules.model import EntryKind
@@ -36,7 +37,7 @@ class UsageHandler(WatchHandler, UsageServiceServicer):
         who = caller(form, context)
         form.check()
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
-            state, as_of = await snapshot.one_organization()
+            state, as_of = snapshot.one_organization()
             usage = await snapshot.offering_usage()
             subscriptions = await snapshot.live_subscriptions()
         renewed = renewals(subscriptions)
@@ -74,7 +75,7 @@ class UsageHandler(WatchHandler, UsageServiceServicer):
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
             offerings = await snapshot.offerings_of({each.offering for each in lines})
             estimated = estimate(lines, offerings, snapshot.now)
-            found = await snapshot.one_organization() if organization else None
+            found = snapshot.one_organization() if organization else None
         required = sum(each.credits for each in estimated)
         purchase = None
         if found is not None:
@@ -113,24 +114,26 @@ class UsageHandler(WatchHandler, UsageServiceServicer):
 
 
 def _steps(form: Form, request: pb.QueryUsageHistoryRequest) -> Interval:
+    bad_before = len(form.violations)
     step = Step.DAY
     if request.step in (pb.QueryUsageHistoryRequest.HOUR, pb.QueryUsageHistoryRequest.DAY):
         step = Step[pb.QueryUsageHistoryRequest.Step.Name(request.step)]
     else:
         form.fail("step", f"must be HOUR or DAY, but is {request.step}")
-    start = form.required_instant("interval.start_time", request.interval, "start_time")
-    end = form.required_instant("interval.end_time", request.interval, "end_time")
-    interval = Interval(start, end, step)
-    for side, instant in (("start_time", start), ("end_time", end)):
-        if step.start_of(instant) != instant:
-            form.fail(
-                f"interval.{side}",
-                f"must be the very start of {'an' if step is Step.HOUR else 'a'} "
-                f"{step.name.lower()} of UTC, but is {instant.isoformat()}",
-            )
-    if not 1 <= interval.steps <= limits.HISTORY_STEPS_MAX:
+    interval = Interval(_boundary(form, request, step, "start_time"), _boundary(form, request, step, "end_time"), step)
+    sound = len(form.violations) == bad_before  # Otherwise it is not the interval that was sent.
+    if sound and not 1 <= interval.steps <= limits.HISTORY_STEPS_MAX:
         form.fail("interval", f"must hold 1 to {limits.HISTORY_STEPS_MAX} steps, but holds {interval.steps}")
     return interval
+
+
+def _boundary(form: Form, request: pb.QueryUsageHistoryRequest, step: Step, side: str) -> datetime:
+    field = f"interval.{side}"
+    instant = form.required_instant(field, request.interval, side)
+    if step.start_of(instant) != instant:
+        text = f"must be the very start of {'an' if step is Step.HOUR else 'a'} {step.name.lower()} of UTC"
+        form.fail(field, f"{text}, but is {instant_text(instant)}")
+    return instant
 
 
 def _lines(form: Form, request: pb.EstimateCreditsRequest) -> list[Line]:

@@ -37,16 +37,18 @@ class WatchHandler:
         start = _start(form, request)
         who = caller(form, context)
         form.check()
-        snapshot_message = None
+        first = None
         async with self._ledger.snapshot(organization, who.seconds) as snapshot:
-            state, _ = await snapshot.one_organization()
+            state, _ = snapshot.one_organization()
             end = Position(state.revision, state.digest)
             position = end if start is None else await _position(snapshot, state, start)
             if start is None:
-                snapshot_message = await _snapshot_message(snapshot, end)
+                first = await _snapshot_message(snapshot, end)
+            elif position == end:  # Who resumes where nothing is new learns at once that the watch is there.
+                first = _message(end, heartbeat=pb.Heartbeat())
         async with self._hub.follow(organization, position, end) as follower:
-            if snapshot_message is not None:
-                yield snapshot_message
+            if first is not None:
+                yield first
             while True:
                 message = await self._hub.next(follower, self._heartbeat_seconds)
                 yield message or _message(follower.position, heartbeat=pb.Heartbeat())
@@ -77,7 +79,7 @@ def encode_balance(balance: Balance) -> bytes:
 
 
 async def _snapshot_message(snapshot: Snapshot, end: Position) -> bytes:
-    state, as_of = await snapshot.one_organization()
+    state, as_of = snapshot.one_organization()
     usage = await snapshot.offering_usage()
     balance = balance_message(Balance(state.organization, state.revision, as_of, state.figures))
     shown = pb.UsageSnapshot(balance=balance, offerings=[offering_usage_message(each) for each in usage])

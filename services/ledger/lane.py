@@ -98,7 +98,7 @@ class Lane:
     def submit(self, ticket: Ticket) -> None:
         """Puts the ticket at the end of the queue, or raises Refused at once if the lane is full or stuck.
 
-        It is full as well where the ticket's turn would come too late: a queue that nobody sees the end of helps no one.
+        It is full as well where the ticket's turn would come too late: a queue whose end nobody sees helps no one.
         """
         full = len(self._queue) >= QUEUE_CALLS_MAX or self._queued_operations >= QUEUE_OPERATIONS_MAX
         if full or self._now() + self._wait_seconds() > ticket.expires_at:

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
+from services.ledger.checking import Checks
+from services.ledger.foreseeing import open_draft, reckon
 from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.metrics import LedgerMetrics
 from services.ledger.opening import read_rows
@@ -19,19 +21,23 @@ from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.cataloguing import CatalogCommand
 from services.ledger.rules.commands import Call
 from services.ledger.rules.encoding import instant_text
-from services.ledger.rules.forecasting import Forecast
+from services.ledger.rules.forecasting import Draft, Forecast
 from services.ledger.rules.looking import Interval, UsageStep
 from services.ledger.rules.price import Offering
 from services.ledger.rules.refusal import Reason, Refused, invalid_field, organization_not_found
 from services.ledger.store import reads, snapshots
+from services.ledger.store.changes import read_certain_time
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
 from services.ledger.store.usage_reads import EntitlementRows, read_entitlements
-from services.ledger.transaction import Announce, decide_all, forecast_all, needs_settling
+from services.ledger.transaction import Announce, decide_all
 
 log = logging.getLogger(__name__)
 
 WAITING_CALLS_MAX: Final = 16_384
 """In all lanes of this process."""
+
+CHECK_SECONDS_MAX: Final = 5.0
+"""For a read of entitlements, and for settling before it, whoever waits for it."""
 
 
 class Ledger:
@@ -47,6 +53,7 @@ class Ledger:
         self._waiting = 0
         self._catalog = CatalogLane(pool)
         self._forecasting = asyncio.Lock()
+        self._checks = Checks(self._read_entitlements)
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
@@ -71,7 +78,7 @@ class Ledger:
             async with self._reading(left()) as connection:
                 state = await reads.read_organization(connection, organization)
                 rows = await read_rows(connection, organization, rehearsed)
-                if state is None or not needs_settling(state, rows.now):
+                if state is None or not state.is_due(rows.now):
                     now = max(rows.now, state.settled_time) if state else rows.now
                     _, verdicts = await decide_all(connection, organization, state, rows, rehearsed, now)
                     return verdicts
@@ -100,26 +107,28 @@ class Ledger:
         Raises Refused with ORGANIZATION_NOT_FOUND.
         """
         left = _time_left(seconds)
-        if organization is not None:
+        while True:
             async with self._reading(left()) as connection:
-                needed = await snapshots.needs_settling(connection, organization)
-            if needed:
-                await self.settle(organization, left())
-        async with self._reading(left()) as connection:
-            yield await snapshots.open_snapshot(connection, organization)
+                snapshot = await snapshots.open_snapshot(connection, organization)
+                if snapshot.is_settled:
+                    yield snapshot
+                    return
+            assert organization is not None
+            await self.settle(organization, left())
 
     async def history(self, organization: str, interval: Interval, seconds: float) -> tuple[list[UsageStep], datetime]:
         """The steps of the interval that begin no later than now, and now. What is over never changes again.
 
-        A call that is under way may have read the clock before a step ended, and be committed after. So where nothing
-        was written since the end of the last step that is over, whoever has the organization's row is waited for.
+        A call that is under way may have read the clock before a step ended, and be committed after. So where somebody
+        is still writing since before the last step ended, whoever has the organization's row is waited for.
         """
         left = _time_left(seconds)
-        certain = interval.start  # Whatever is not committed yet takes effect at or after this instant.
+        async with self._connected(left()) as connection:
+            certain = await read_certain_time(connection)  # What is not committed yet takes effect at it, or later.
         while True:
             async with self.snapshot(organization, left()) as snapshot:
-                state, as_of = await snapshot.one_organization()
-                if interval.over_by(as_of) <= max(certain, state.settled_time):
+                state, as_of = snapshot.one_organization()
+                if interval.over_by(as_of) <= max(certain, state.settled_time, interval.start):
                     return await snapshot.history(interval, as_of), as_of
             await self.settle(organization, left())
             certain = as_of
@@ -128,39 +137,51 @@ class Ledger:
         """The figures now, and what time alone will make of them. One at a time: a long one fills a processor."""
         left = _time_left(seconds)
         async with _turn(self._forecasting, organization, left()):
-            while True:
-                async with self._reading(left()) as connection:
-                    state = await reads.read_organization(connection, organization)
-                    if state is None:
-                        raise organization_not_found(organization)
-                    rows = await read_rows(connection, organization, ())
-                    if not needs_settling(state, rows.now):
-                        now = max(rows.now, state.settled_time)
-                        _check_not_past(until, now)
-                        balance = Balance(organization, state.revision, now, state.figures)
-                        settled = replace(state, settled_time=now)
-                        return balance, await forecast_all(connection, settled, rows, until)
-                await self.settle(organization, left())
+            draft, now = await self._draft(organization, until, left)
+            balance = draft.balance(now)
+            return balance, await reckon(draft, until, left())
 
     async def entitlements(
         self, organization: str, offerings: Sequence[str], allocations: Sequence[str], seconds: float
     ) -> EntitlementRows:
         """What entitlements to these are judged by, as of now."""
-        left = _time_left(seconds)
-        while True:
-            async with self._connected(left()) as connection:
-                rows = await read_entitlements(connection, organization, offerings, allocations)
-            if rows is None:
-                raise organization_not_found(organization)
-            if not rows.needs_settling:
-                return rows
-            await self.settle(organization, left())
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._checks.rows(organization, offerings, allocations)
+        except TimeoutError as error:
+            raise unavailable(Reason.LOCK_TIMEOUT, organization) from error
 
     async def drained(self) -> None:
         """Returns when no change is waiting or under way."""
         while self._lanes:
             await asyncio.gather(*(lane.drained() for lane in list(self._lanes.values())))
         await self._catalog.drained()
+
+    async def _draft(self, organization: str, until: datetime, left: Callable[[], float]) -> tuple[Draft, datetime]:
+        """What a forecast is reckoned in, and now."""
+        while True:
+            async with self._reading(left()) as connection:
+                state = await reads.read_organization(connection, organization)
+                if state is None:
+                    raise organization_not_found(organization)
+                rows = await read_rows(connection, organization, ())
+                if not state.is_due(rows.now):
+                    now = max(rows.now, state.settled_time)
+                    _check_not_past(until, now)
+                    return await open_draft(connection, replace(state, settled_time=now), rows, until), now
+            await self.settle(organization, left())
+
+    async def _read_entitlements(
+        self, organization: str, offerings: Sequence[str], allocations: Sequence[str]
+    ) -> EntitlementRows:
+        while True:
+            async with self._connected(CHECK_SECONDS_MAX) as connection:
+                rows = await read_entitlements(connection, organization, offerings, allocations)
+            if rows is None:
+                raise organization_not_found(organization)
+            if not rows.needs_settling:
+                return rows
+            await self.settle(organization, CHECK_SECONDS_MAX)
 
     @asynccontextmanager
     async def _reading(self, seconds: float) -> AsyncIterator[Connection]:

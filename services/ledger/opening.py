@@ -1,7 +1,8 @@
 """Opening an organization's book from the database, and writing it back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -26,6 +27,11 @@ from services.ledger.store.book_rows import BookRows, Named, read_book_rows
 from services.ledger.store.database import Connection
 from services.ledger.store.writes import Changes
 
+B = TypeVar("B", bound=Book)
+
+ROWS_PER_STATEMENT: Final = 5_000
+"""Encoding more at once would keep all others waiting; and a statement has its greatest size."""
+
 
 async def read_rows(connection: Connection, organization: str, calls: Sequence[Call]) -> BookRows:
     """What the calls need, and the clock. The organization's row is locked before, where it is to be written."""
@@ -39,15 +45,20 @@ async def read_rows(connection: Connection, organization: str, calls: Sequence[C
 
 
 async def open_book(
-    connection: Connection, key: str, state: Organization | None, rows: BookRows, shelves: frozenset[Shelf]
-) -> Book:
+    connection: Connection,
+    key: str,
+    state: Organization | None,
+    rows: BookRows,
+    shelves: frozenset[Shelf],
+    kind: type[B],
+) -> B:
     """A new book with these rows; reads the shelves, and nothing else. Without a state a call may create one."""
     allocations = dict(rows.allocations)
     if Shelf.SUSPENDED in shelves:
         allocations |= await reads.read_suspended_allocations(connection, key)
     if Shelf.HOLDING in shelves:
         allocations |= await reads.read_holding_allocations(connection, key)
-    return Book(
+    return kind(
         state,
         subscriptions=dict(rows.subscriptions),
         allocations=allocations,
@@ -69,19 +80,26 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
     state = replace(state, settled_time=now, next_transition_time=next_transition_time(book.live_subscriptions(), now))
     if not existed:
         await writes.insert_organization(connection, state)
-    await writes.write_changes(
-        connection,
-        state,
-        Changes(
-            entries=book.entries,
-            hours=usage_hours(book.entries),
-            subscriptions=[book.subscriptions[each] for each in sorted(book.changed_subscriptions)],
-            allocations=[book.allocations[each] for each in sorted(book.changed_allocations)],
-            usage=offering_changes(book),
-            remembered=book.remembered,
-        ),
-        now,
+    changes = Changes(
+        entries=book.entries,
+        hours=usage_hours(book.entries),
+        subscriptions=[book.subscriptions[each] for each in sorted(book.changed_subscriptions)],
+        allocations=[book.allocations[each] for each in sorted(book.changed_allocations)],
+        usage=offering_changes(book),
+        remembered=book.remembered,
     )
+    for part in _parts(changes):
+        await writes.write_changes(connection, state, part, now)
+
+
+def _parts(changes: Changes) -> Iterator[Changes]:
+    """All at once, but for what time does to very many allocations."""
+    entries, allocations = changes.entries, changes.allocations
+    first = slice(0, ROWS_PER_STATEMENT)
+    yield replace(changes, entries=entries[first], allocations=allocations[first])
+    for start in range(ROWS_PER_STATEMENT, max(len(entries), len(allocations)), ROWS_PER_STATEMENT):
+        part = slice(start, start + ROWS_PER_STATEMENT)
+        yield Changes(entries=entries[part], allocations=allocations[part])
 
 
 async def sum_up_usage(connection: Connection, organization: str) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call
 from services.ledger.rules.decide import decide
-from services.ledger.rules.forecasting import Forecast, forecast
 from services.ledger.rules.model import Organization
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
@@ -121,10 +119,12 @@ async def settle_organization(
         lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
         with metrics.lock_wait_seconds.time():
             state = await lock(connection, organization)
-        rows = await read_rows(connection, organization, ())
-        now = _never_earlier(rows.now, state)
-        needed = state is not None and needs_settling(state, now)
-        book = await _settle_and_write(connection, state, rows, now) if state is not None and needed else None
+        book, now = None, None
+        if state is not None:
+            rows = await read_rows(connection, organization, ())
+            now = _never_earlier(rows.now, state)
+            await _keep_usage(connection, state)
+            book = await _settle_and_write(connection, state, rows, now) if state.is_due(now) else None
     except BaseException:
         await roll_back(transaction)
         raise
@@ -133,11 +133,12 @@ async def settle_organization(
             await commit(connection, transaction)
     except (CommitLost, NotReplicated) as error:
         raise Away(str(error)) from error
-    if book is not None and book.entries:
-        announce(book.balance(now))
-        metrics.settled_organizations.inc()
-        metrics.settled_entries.inc(len(book.entries))
-    return needed
+    if book is None or now is None:
+        return False
+    announce(book.balance(now))
+    metrics.settled_organizations.inc()
+    metrics.settled_entries.inc(len(book.entries))
+    return True
 
 
 async def decide_all(
@@ -151,33 +152,13 @@ async def decide_all(
     """Each call's verdict, one after the other, in a book that nobody has written yet. The rows are those they need."""
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, organization, state, rows, shelves)
+        book = await open_book(connection, organization, state, rows, shelves, Book)
         try:
             if shelves:  # It may be long, and others have calls to answer.
                 return book, await asyncio.to_thread(_verdicts, book, organization, calls, now)
             return book, _verdicts(book, organization, calls, now)
         except NotLoaded as missing:
             shelves |= {missing.shelf}
-
-
-async def forecast_all(connection: Connection, state: Organization, rows: BookRows, until: datetime) -> Forecast:
-    """What settling would write up to `until`. Given up when whoever waits for it is cancelled."""
-    shelves: frozenset[Shelf] = frozenset()
-    gone = threading.Event()
-    while True:
-        book = await open_book(connection, state.organization, state, rows, shelves)
-        try:
-            return await asyncio.to_thread(forecast, book, until, lambda: not gone.is_set())
-        except NotLoaded as missing:
-            shelves |= {missing.shelf}
-        except asyncio.CancelledError:
-            gone.set()
-            raise
-
-
-def needs_settling(state: Organization, now: datetime) -> bool:
-    """Whether something has come due, or the sums of usage were left behind."""
-    return not state.usage_is_kept or (state.next_transition_time is not None and state.next_transition_time <= now)
 
 
 async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -> bool:
@@ -201,11 +182,9 @@ async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -
 
 
 async def _settle_and_write(connection: Connection, state: Organization, rows: BookRows, now: datetime) -> Book:
-    if not state.usage_is_kept:
-        await sum_up_usage(connection, state.organization)
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, state.organization, state, rows, shelves)
+        book = await open_book(connection, state.organization, state, rows, shelves, Book)
         try:
             if shelves:  # It may be long, and others have calls to answer.
                 await asyncio.to_thread(settle, book, now)
@@ -216,6 +195,12 @@ async def _settle_and_write(connection: Connection, state: Organization, rows: B
             continue
         await write_book(connection, book, existed=True, now=now)
         return book
+
+
+async def _keep_usage(connection: Connection, state: Organization | None) -> None:
+    """Makes the sums of usage anew where a release wrote that does not keep them."""
+    if state is not None and not state.usage_is_kept:
+        await sum_up_usage(connection, state.organization)
 
 
 async def _try_to_carry_out(
@@ -234,9 +219,10 @@ async def _try_to_carry_out(
             state = await _lock(connection, organization)
         rows = await read_rows(connection, organization, batch)
         now = _never_earlier(rows.now, state)
-        if state is not None and needs_settling(state, now):
+        if state is not None and state.is_due(now):
             await transaction.rollback()
             return None
+        await _keep_usage(connection, state)
         book, verdicts = await decide_all(connection, organization, state, rows, claim(), now)
         await write_book(connection, book, existed=state is not None, now=now)
     except BaseException:

@@ -19,6 +19,12 @@ def run(name: str, main: Main) -> None:
 
     Metrics and probes are served from before `main` until after it.
     """
+    settings = read_settings(name)
+    asyncio.run(_with_monitoring(name, main, settings))
+
+
+def read_settings(name: str) -> Settings:
+    """Of a process of that name, whose log is set up. Ends the process where they are bad."""
     try:
         settings = Settings.from_environment(os.environ)
     except BadSettings as error:
@@ -26,14 +32,20 @@ def run(name: str, main: Main) -> None:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s"
     )
-    asyncio.run(_with_signals(name, main, settings))
+    return settings
 
 
-async def _with_signals(name: str, main: Main, settings: Settings) -> None:
+def stop_on_signals() -> asyncio.Event:
+    """Set on SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
+    return stop
+
+
+async def _with_monitoring(name: str, main: Main, settings: Settings) -> None:
+    stop = stop_on_signals()
     try:
         async with monitored(settings.metrics_address, stop) as monitoring:
             await main(settings, stop, monitoring)

@@ -101,7 +101,7 @@ async def test_a_read_finds_everything_settled(
     async with acme.snapshot("acme", SECONDS) as snapshot:
         allocation, as_of = await snapshot.allocation(SENSOR) or pytest.fail("is gone")
         subscription, _ = await snapshot.subscription("first") or pytest.fail("is gone")
-        state, _ = await snapshot.one_organization()
+        state, _ = snapshot.one_organization()
     assert allocation.state is AllocationState.SUSPENDED
     assert subscription.state is SubscriptionState.EXPIRED
     assert (state.figures.valid, state.figures.grace, state.figures.allocated) == (0, 0, 0)
@@ -333,5 +333,5 @@ async def test_5000_allocations_fall_in_one_transaction_even_if_the_caller_has_n
     assert written[-1]["kind"] == "SUBSCRIPTION_EXPIRED"
     assert await request_ids(connection) == []
     async with ledger.snapshot("acme", SECONDS) as snapshot:
-        state, _ = await snapshot.one_organization()
+        state, _ = snapshot.one_organization()
     assert (state.figures.allocated, state.figures.suspended) == (0, 5000 * SENSOR_CREDITS)

@@ -78,10 +78,6 @@ def instant(at: int) -> datetime:
 
 async def read_book_rows(tables: Tables, organization: str, named: Named) -> BookRows:
     allocations = {key: each for key, each in tables.allocations.items() if key in named.allocations}
-    offerings = {
-        *named.offerings,
-        *(each.offering for each in allocations.values()),
-    } & tables.catalogue.offerings.keys()
     used = {key: tables.requests[key] for key in named.request_ids if key in tables.requests}
     return BookRows(
         now=EPOCH,  # Whoever asks knows what time it is.

@@ -35,6 +35,8 @@ class Trap:
     fate: Fate
     for_good: bool
     """Whether nothing is relayed any more from then on."""
+    run: bool
+    """Whether it waits for the statement to be run, which one that was prepared once can be often."""
     sprung: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,6 +52,8 @@ class Link:
     server: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     held: Trap | None = None
     """Springs when Postgres's next answer is complete."""
+    prepared: dict[str, str] = field(default_factory=dict)
+    """Statements by the names that the client gave them."""
 
     def cut(self) -> None:
         for _, writer in (self.client, self.server):
@@ -73,7 +77,9 @@ class Proxy:
         self.delay_seconds = 0.0
         """Before each piece that is relayed, in both directions."""
         self.seen: list[str] = []
-        """Every statement that Postgres was sent, in order."""
+        """Every statement that Postgres was sent, in order; one that is prepared once and run often is here once."""
+        self.runs: list[str] = []
+        """Every prepared statement as often as Postgres was told to run it, in order."""
 
     @property
     def url(self) -> str:
@@ -83,9 +89,13 @@ class Proxy:
     def count(self, statement: str) -> int:
         return sum(each.startswith(statement) for each in self.seen)
 
-    def at(self, statement: str, fate: Fate, *, for_good: bool = False) -> Trap:
-        """Sets a trap for the next statement that begins so."""
-        trap = Trap(statement, fate, for_good)
+    def count_runs(self, statement: str) -> int:
+        """How often a prepared statement that begins so was run."""
+        return sum(each.startswith(statement) for each in self.runs)
+
+    def at(self, statement: str, fate: Fate, *, for_good: bool = False, run: bool = False) -> Trap:
+        """Sets a trap for the next statement that begins so: as it is sent, or as it is run once prepared."""
+        trap = Trap(statement, fate, for_good, run)
         self._traps.append(trap)
         self._set.append(trap)
         return trap
@@ -153,14 +163,15 @@ class Proxy:
         while True:
             head = await reader.readexactly(5)
             message = head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
-            if await self._passes(link, _statement(message)):
+            if await self._passes(link, *_statement(link, message)):
                 writer.write(message)
                 await writer.drain()
             yield
 
-    async def _passes(self, link: Link, statement: str) -> bool:
+    async def _passes(self, link: Link, statement: str, run: bool) -> bool:
         """Springs the trap that waits for this statement, if there is one; False if the statement ends here."""
-        trap = next((each for each in self._traps if statement and statement.startswith(each.statement)), None)
+        waiting = (each for each in self._traps if each.run is run and statement.startswith(each.statement))
+        trap = next(waiting, None) if statement else None
         if trap is not None:
             self._traps.remove(trap)
             if trap.fate is Fate.CUT_BEFORE:
@@ -172,7 +183,7 @@ class Proxy:
             else:
                 link.held = trap
         if statement:
-            self.seen.append(statement)
+            (self.runs if run else self.seen).append(statement)
         return True
 
     def _spring(self, trap: Trap, link: Link) -> None:
@@ -211,10 +222,14 @@ async def relayed(url: str) -> AsyncIterator[Proxy]:
         await proxy.close()
 
 
-def _statement(message: bytes) -> str:
-    """The SQL of a Query or Parse message; empty for all others."""
+def _statement(link: Link, message: bytes) -> tuple[str, bool]:
+    """The SQL of a Query, Parse or Bind message, empty for all others; and whether it is a Bind, which runs it."""
     if message[:1] == b"Q":
-        return message[5:-1].decode()
+        return message[5:-1].decode(), False
     if message[:1] == b"P":
-        return message[5:].split(b"\0")[1].decode().strip()
-    return ""
+        name, statement, _ = message[5:].split(b"\0", 2)
+        link.prepared[name.decode()] = statement.decode().strip()
+        return link.prepared[name.decode()], False
+    if message[:1] == b"B":
+        return link.prepared[message[5:].split(b"\0", 2)[1].decode()], True
+    return "", False

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -12,12 +12,11 @@ from services.ledger.rules.answers import Answer
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call, CreateOrganization
 from services.ledger.rules.decide import decide
-from services.ledger.rules.forecasting import Forecast, forecast
+from services.ledger.rules.forecasting import Draft, Forecast, forecast
 from services.ledger.rules.looking import Step as HistoryStep
 from services.ledger.rules.model import Organization
 from services.ledger.rules.refusal import Refused
 from services.ledger.rules.settle import settle
-from services.ledger.transaction import needs_settling
 from tests.model import looking
 from tests.model.honest import HonestOrganization
 from tests.model.lives import ALLOCATIONS, BEGIN, OFFERINGS, Step, small_catalogue, take
@@ -52,7 +51,7 @@ class Rules:
     def settle(self, now: int) -> None:
         """As every transaction begins: where something is due, and only then."""
         state = self.tables.organization
-        if state is None or not needs_settling(state, instant(now)):
+        if state is None or not state.is_due(instant(now)):
             return
         book, _ = self._open([], lambda book: settle(book, instant(now)))
         assert book.entries, "what is due writes something, or it would be due for ever"
@@ -73,16 +72,20 @@ class Rules:
         state = self.tables.organization
         assert state is not None
         as_of_now = replace(state, settled_time=instant(now))
-        return self._open([], lambda book: forecast(book, instant(until)), as_of_now)[1]
+        return self._open([], lambda draft: forecast(draft, instant(until)), as_of_now, Draft)[1]
 
     def _open(
-        self, calls: Sequence[Call], act: Callable[[Book], T], state: Organization | None = None
+        self,
+        calls: Sequence[Call],
+        act: Callable[[Any], T],
+        state: Organization | None = None,
+        kind: type[Book] = Book,
     ) -> tuple[Book, T]:
         state = state or self.tables.organization
         rows = run(read_rows(self.tables.connection, ORGANIZATION, calls))
         shelves: frozenset[Shelf] = frozenset()
         while True:
-            book = run(open_book(self.tables.connection, ORGANIZATION, state, rows, shelves))
+            book = run(open_book(self.tables.connection, ORGANIZATION, state, rows, shelves, kind))
             try:
                 return book, act(book)
             except NotLoaded as missing:

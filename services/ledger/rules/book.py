@@ -105,20 +105,21 @@ class Book:
 
     def renewal_of(self, subscription: str) -> Subscription | None:
         """The renewal of it that is not itself over."""
-        return next((each for each in self.live_subscriptions() if each.renews == subscription), None)
+        renewals = (each for each in self.subscriptions.values() if each.renews == subscription and not each.state.over)
+        return next(renewals, None)
 
     def suspended(self) -> list[Allocation]:
         """Every SUSPENDED allocation, in the order in which they resume."""
         if self.state.figures.suspended and Shelf.SUSPENDED not in self.shelves:
             raise NotLoaded(Shelf.SUSPENDED)
         found = [each for each in self.allocations.values() if each.state is AllocationState.SUSPENDED]
-        return sorted(found, key=lambda each: each.keeping_order)
+        return self._in_keeping_order(found)
 
     def holding(self) -> list[Allocation]:
         """Every ENABLED allocation that holds credits, in the order in which they are kept."""
         if self.state.figures.allocated and Shelf.HOLDING not in self.shelves:
             raise NotLoaded(Shelf.HOLDING)
-        return sorted((each for each in self.allocations.values() if each.credits), key=lambda each: each.keeping_order)
+        return self._in_keeping_order([each for each in self.allocations.values() if each.credits])
 
     def balance(self, as_of: datetime) -> Balance:
         state = self.state
@@ -185,7 +186,8 @@ class Book:
             allocated=self.state.figures.allocated + new.credits - old_held[0],
             suspended=self.state.figures.suspended + new.suspended_credits - old_held[1],
         )
-        self.post(kind, moment, new.allocation, allocation_json(new), figures, causes, opened=is_open - was_open)
+        content = self._allocation_content(new)
+        self.post(kind, moment, new.allocation, content, figures, causes, opened=is_open - was_open)
         self._put(self.allocations, new.allocation, new)
         return new
 
@@ -229,7 +231,7 @@ class Book:
             digest = self.state.digest
             for index in range(self._group_start, len(self.entries)):
                 last = index == len(self.entries) - 1
-                digest = entry_digest(self.entries[index], digest, last=last)
+                digest = self._digest(self.entries[index], digest, last=last)
                 self.entries[index] = replace(self.entries[index], last=last, digest=digest)
             self.organization = replace(self.state, digest=digest)
             self._group_start = len(self.entries)
@@ -258,6 +260,16 @@ class Book:
             else:
                 shelf[key] = old
         del self._journal[mark.journal_length :]
+
+    def _in_keeping_order(self, allocations: list[Allocation]) -> list[Allocation]:
+        """What is kept and resumed first comes first. Given are some of the book's, in the order that it has."""
+        return sorted(allocations, key=lambda each: each.keeping_order)
+
+    def _allocation_content(self, allocation: Allocation) -> Mapping[str, Any]:
+        return allocation_json(allocation)
+
+    def _digest(self, entry: Entry, digest_before: bytes, *, last: bool) -> bytes:
+        return entry_digest(entry, digest_before, last=last)
 
     def _put(self, shelf: dict[str, Any], key: str, value: Any) -> None:
         self._journal.append((shelf, key, shelf.get(key)))

@@ -41,11 +41,11 @@ def suspend(book: Book, allocations: Sequence[Allocation], moment: Moment, cause
 
 def resume(book: Book, moment: Moment, causes: Sequence[str]) -> list[Allocation]:
     """Brings back every suspended allocation that fits whole into the spendable credits, in keeping order."""
+    figures = book.state.figures
+    spendable, allocated = figures.spendable, figures.allocated
     resumed: list[Allocation] = []
     for allocation in book.suspended():
-        figures = book.state.figures
-        spendable = figures.spendable
-        if spendable is None or figures.allocated + allocation.suspended_credits <= spendable:
+        if spendable is None or allocated + allocation.suspended_credits <= spendable:
             back = replace(
                 allocation,
                 state=AllocationState.ENABLED,
@@ -53,6 +53,7 @@ def resume(book: Book, moment: Moment, causes: Sequence[str]) -> list[Allocation
                 suspended_credits=0,
             )
             resumed.append(book.post_allocation(EntryKind.ALLOCATION_RESUMED, moment, back, causes))
+            allocated += back.credits
     return resumed
 
 

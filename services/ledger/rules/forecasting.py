@@ -1,13 +1,14 @@
 """What time alone will do: settling carried on into the future, in a book that nobody writes. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from services.ledger.rules.answers import AllocationNames
-from services.ledger.rules.book import Book
+from services.ledger.rules.book import Book, Moment
 from services.ledger.rules.limits import NAMES_LISTED_MAX
-from services.ledger.rules.model import Entry, EntryKind, Figures
+from services.ledger.rules.model import Allocation, Entry, EntryKind, Figures
 from services.ledger.rules.settle import settling
 
 
@@ -28,19 +29,44 @@ class Forecast:
     """At the first of these."""
 
 
-def forecast(book: Book, until: datetime, wanted: Callable[[], bool] = lambda: True) -> Forecast:
-    """What settling would write up to `until`, inclusive. The book is settled up to now.
+@dataclass
+class Draft(Book):
+    """A book that nobody writes: what its entries say of an allocation is left out, and they have no digests."""
 
-    Raises GivenUp once it is no longer wanted, NotLoaded where the book lacks a shelf. It keeps one instant's entries
-    at a time.
+    wanted: Callable[[], bool] = lambda: True
+    """Whether anybody still waits for what is drafted."""
+
+    def __post_init__(self) -> None:
+        """Puts the allocations in order once: time changes nothing of it, and may ask for it a thousand times."""
+        ordered = super()._in_keeping_order(list(self.allocations.values()))
+        self.allocations = {each.allocation: each for each in ordered}
+
+    def post(self, kind: EntryKind, moment: Moment, *content: Any, **rest: Any) -> None:
+        """Raises GivenUp once it is no longer wanted."""
+        if not self.wanted():
+            raise GivenUp
+        super().post(kind, moment, *content, **rest)
+
+    def _in_keeping_order(self, allocations: list[Allocation]) -> list[Allocation]:
+        return allocations
+
+    def _allocation_content(self, allocation: Allocation) -> Mapping[str, Any]:
+        return {}
+
+    def _digest(self, entry: Entry, digest_before: bytes, *, last: bool) -> bytes:
+        return digest_before
+
+
+def forecast(draft: Draft, until: datetime) -> Forecast:
+    """What settling would write up to `until`, inclusive. The draft is settled up to now.
+
+    Raises GivenUp, or NotLoaded where the draft lacks a shelf. It keeps one instant's entries at a time.
     """
     found = Forecast()
-    before = book.state.figures
-    for instant in settling(book, until):
-        if not wanted():
-            raise GivenUp
-        _look_at(found, instant, book.hand_over(), before)
-        before = book.state.figures
+    before = draft.state.figures
+    for instant in settling(draft, until):
+        _look_at(found, instant, draft.hand_over(), before)
+        before = draft.state.figures
     return found
 
 

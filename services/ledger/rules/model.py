@@ -115,6 +115,10 @@ class Organization(Struct, frozen=True):
     usage_is_kept: bool = True
     """Whether its sums of usage include every entry. False after a release wrote that does not know of them."""
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether something has come due that is not applied yet."""
+        return self.next_transition_time is not None and self.next_transition_time <= now
+
     @property
     def name(self) -> str:
         return names.organization_name(self.organization)

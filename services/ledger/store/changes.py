@@ -15,15 +15,44 @@ async def read_horizon(connection: Connection) -> datetime:
     """Whatever is committed after this statement was, or will be, written at or after this instant.
 
     By the clock that nobody moves. A transaction that has written something holds a transaction id; one that holds none
-    yet writes later than now. Two seconds are taken off, since a server's clock may be set back a little.
+    yet writes later than now. Of a session of another role one sees no start: it may have begun a minute ago, and is
+    ended if it does nothing for so long. Two seconds are taken off, since a server's clock may be set back a little.
     """
     horizon: datetime = await connection.fetchval(
         """
-        SELECT least(clock_timestamp(), min(xact_start)) - interval '2 seconds' FROM pg_stat_activity
+        SELECT least(clock_timestamp(), min(coalesce(xact_start, clock_timestamp() - interval '1 minute')))
+               - interval '2 seconds'
+        FROM pg_stat_activity
         WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
         """
     )
     return horizon
+
+
+async def read_certain_time(connection: Connection) -> datetime:
+    """Whatever a snapshot that is opened after this statement does not show takes effect at or after this instant.
+
+    As `read_horizon`, in Earmark's own time: whoever writes reads the clock when its transaction has an id already.
+    Where the clock can be moved, whoever is still writing may have read it before it was.
+    """
+    certain: datetime = await connection.fetchval(
+        """
+        SELECT CASE WHEN count(pid) = 0 THEN earmark_now()
+                    WHEN (SELECT movable FROM clock) THEN timestamptz '2000-01-01 00:00:00+00'
+                    ELSE min(coalesce(xact_start, clock_timestamp() - interval '1 minute')) - interval '2 seconds' END
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+        """
+    )
+    return certain
+
+
+async def is_connected(connection: Connection, backend: int) -> bool:
+    """Whether the server process of this id serves somebody who is connected to this database."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid = $1)", backend
+    )
+    return found
 
 
 async def changed_since(connection: Connection, horizon: datetime) -> dict[str, int]:
@@ -66,12 +95,12 @@ async def read_balances_after(connection: Connection, organization: str, limit: 
     return [_balance(row) for row in rows]
 
 
-async def read_revisions(connection: Connection, organizations: Sequence[str]) -> dict[str, int]:
-    """The newest revision of those of the given organizations that exist."""
+async def read_ends(connection: Connection, organizations: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    """The newest revision, and its entry's digest, of those of the given organizations that exist."""
     rows = await connection.fetch(
-        "SELECT organization, revision FROM organization WHERE organization = ANY ($1::text[])", organizations
+        "SELECT organization, revision, digest FROM organization WHERE organization = ANY ($1::text[])", organizations
     )
-    return {row["organization"]: row["revision"] for row in rows}
+    return {row["organization"]: (row["revision"], row["digest"]) for row in rows}
 
 
 def _balance(row: asyncpg.Record) -> Balance:

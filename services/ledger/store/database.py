@@ -23,6 +23,7 @@ AWAY: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidCatalogNameError,  # It is being restored, and is not there for a moment.
 )
 """The database, or the way to it, is away, or it has troubles of its own: nothing is wrong with the call."""
 
@@ -56,6 +57,8 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             # Plans made while a table was empty would stay bad as it fills.
             "plan_cache_mode": "force_generic_plan",
             "jit": "off",
+            # A generic plan guesses large; no question of ours is worth starting processes for.
+            "max_parallel_workers_per_gather": "0",
         },
     )
 

@@ -52,9 +52,9 @@ async def read_entries_from(connection: Connection, organization: str, revision:
 async def read_revisions_between(
     connection: Connection, organization: str, start: datetime | None, end: datetime | None
 ) -> tuple[int | None, int | None]:
-    """The first and the last revision that may have taken effect in the interval, by the hours that it lies in.
+    """The first revision of the hour in which the interval starts or a later one, and the last of an hour before its end.
 
-    (None, None) where nothing happened in these.
+    None where nothing took effect there. What took effect in the interval lies between them.
     """
     row = await connection.fetchrow(
         """

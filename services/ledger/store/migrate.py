@@ -4,6 +4,7 @@ Migrations are numbered files that go forward only. The schema records its versi
 still serves, so that old and new processes can run side by side while a release rolls out.
 """
 
+import asyncio
 from importlib import resources
 from typing import Final
 
@@ -15,6 +16,11 @@ SCHEMA_VERSION_NEEDED: Final = 2
 """The oldest schema that this release can work on."""
 OLDEST_RELEASE_SERVED: Final = (0, 1, 0)
 """The oldest release that can work on the newest schema."""
+
+CONCURRENTLY: Final = ".concurrently"
+"""How the name of a migration ends that goes on beside calls for as long as it takes."""
+LOCK_TIMEOUT_SECONDS: Final = 5
+RETRY_SECONDS: Final = 0.1
 
 ADVISORY_LOCK: Final = 0x6561726D61726B
 """Held while migrating, so that two migrations at once are one after the other."""
@@ -30,7 +36,11 @@ async def migrate(connection: Connection, *, movable_clock: bool | None = None) 
     `movable_clock` decides, for a database that is created now, whether its clock can be moved. For one that exists
     it must be None or what was decided then; otherwise SchemaMismatch is raised and nothing is changed.
     """
-    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+    # Asked again and again: a statement that waits would be one more that an index built concurrently waits for.
+    while not await connection.fetchval(  # noqa: ASYNC110 - nobody else can tell us
+        "SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK
+    ):
+        await asyncio.sleep(RETRY_SECONDS)
     try:
         applied = await _applied(connection)
         if applied and movable_clock is not None:
@@ -85,8 +95,17 @@ async def _check_movable(connection: Connection, movable_clock: bool) -> None:
 
 
 async def _apply(connection: Connection, version: int, name: str, sql: str, movable_clock: bool) -> None:
+    """In one transaction, which waits for no lock for long: whoever comes after it would wait as well.
+
+    What is done concurrently cannot be in a transaction. It is done statement by statement, and may be done again.
+    """
+    if name.endswith(CONCURRENTLY):
+        for statement in filter(None, map(str.strip, sql.split(";"))):
+            await connection.execute(statement)
     async with connection.transaction():
-        await connection.execute(sql)
+        await connection.execute("SELECT set_config('lock_timeout', $1, true)", f"{LOCK_TIMEOUT_SECONDS}s")
+        if not name.endswith(CONCURRENTLY):
+            await connection.execute(sql)
         if version == 1:
             await connection.execute("INSERT INTO clock (movable) VALUES ($1)", movable_clock)
             await connection.execute(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 
@@ -19,9 +19,12 @@ from services.ledger.store.database import Connection
 
 Row: TypeAlias = "asyncpg.Record | Mapping[str, Any]"
 
+ROWS_PER_FETCH: Final = 2_000
+"""Of what may be a million rows, so that others get their turn between."""
+
 
 async def read_now(connection: Connection) -> datetime:
-    """The clock; a statement of its own, since one that waited for a lock would tell an old time."""
+    """The clock. Never ask in a statement that waits for a lock: it would tell an old time."""
     now: datetime = await connection.fetchval("SELECT earmark_now()")
     return now
 
@@ -60,6 +63,21 @@ async def read_organization(connection: Connection, organization: str) -> Organi
     return organization_from_row(row) if row else None
 
 
+async def read_organization_and_now(connection: Connection, organization: str) -> tuple[Organization, datetime] | None:
+    """The clock is read in the same snapshot."""
+    row = await connection.fetchrow(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept, earmark_now() AS now
+        FROM organization WHERE organization = $1
+        """,
+        organization,
+    )
+    return (organization_from_row(row), row["now"]) if row else None
+
+
 async def lock_organization_if_free(connection: Connection, organization: str) -> Organization | None:
     """As `lock_organization`, but None if somebody else has it: they settle it."""
     row = await connection.fetchrow(
@@ -76,26 +94,19 @@ async def lock_organization_if_free(connection: Connection, organization: str) -
     return organization_from_row(row) if row else None
 
 
-async def read_live_subscriptions(
-    connection: Connection, organization: str, named: Sequence[str]
-) -> dict[str, Subscription]:
-    """Those that are not over, and those of the given ids."""
+async def read_live_subscriptions(connection: Connection, organization: str) -> list[Subscription]:
+    """Those that are not over, by id."""
     rows = await connection.fetch(
         """
         SELECT organization, subscription, state, credits, start_time, end_time, grace_period, renews,
                order_reference, labels, changed_revision, create_time, update_time, cancel_time
         FROM subscription
         WHERE organization = $1 AND state IN ('SCHEDULED', 'ACTIVE', 'GRACE')
-        UNION
-        SELECT organization, subscription, state, credits, start_time, end_time, grace_period, renews,
-               order_reference, labels, changed_revision, create_time, update_time, cancel_time
-        FROM subscription
-        WHERE organization = $1 AND subscription = ANY ($2::text[])
+        ORDER BY subscription
         """,
         organization,
-        named,
     )
-    return {row["subscription"]: subscription_from_row(row) for row in rows}
+    return [subscription_from_row(row) for row in rows]
 
 
 async def read_named_subscription(connection: Connection, organization: str, named: str) -> Subscription | None:
@@ -125,27 +136,29 @@ async def read_allocations(connection: Connection, organization: str, named: Seq
 
 
 async def read_suspended_allocations(connection: Connection, organization: str) -> dict[str, Allocation]:
-    rows = await connection.fetch(
+    rows = connection.cursor(
         """
         SELECT organization, allocation, offering, state, units, credits, suspended_credits, price_version, priority,
                labels, enabled_revision, changed_revision, create_time, update_time
         FROM allocation WHERE organization = $1 AND state = 'SUSPENDED'
         """,
         organization,
+        prefetch=ROWS_PER_FETCH,
     )
-    return {row["allocation"]: allocation_from_row(row) for row in rows}
+    return {row["allocation"]: allocation_from_row(row) async for row in rows}
 
 
 async def read_holding_allocations(connection: Connection, organization: str) -> dict[str, Allocation]:
-    rows = await connection.fetch(
+    rows = connection.cursor(
         """
         SELECT organization, allocation, offering, state, units, credits, suspended_credits, price_version, priority,
                labels, enabled_revision, changed_revision, create_time, update_time
         FROM allocation WHERE organization = $1 AND credits > 0
         """,
         organization,
+        prefetch=ROWS_PER_FETCH,
     )
-    return {row["allocation"]: allocation_from_row(row) for row in rows}
+    return {row["allocation"]: allocation_from_row(row) async for row in rows}
 
 
 async def read_entry_digest(connection: Connection, organization: str, revision: int) -> bytes | None:

@@ -31,23 +31,17 @@ Key = tuple[str, str]
 BEYOND_EVERY_ID: Final = "\x7f"
 
 
-async def needs_settling(connection: Connection, organization: str) -> bool:
-    """Whether something is to be settled first. Raises Refused if there is no such organization."""
-    needed: bool | None = await connection.fetchval(
-        """
-        SELECT coalesce(next_transition_time <= earmark_now(), false) OR usage_revision <> revision
-        FROM organization WHERE organization = $1
-        """,
-        organization,
-    )
-    if needed is None:
-        raise organization_not_found(organization)
-    return needed
-
-
 async def open_snapshot(connection: Connection, organization: str | None) -> "Snapshot":
-    """The snapshot is that of the connection's transaction, which begins with this statement."""
-    return Snapshot(connection, organization, await reads.read_now(connection))
+    """The snapshot is that of the connection's transaction, which begins with this statement.
+
+    Raises Refused if there is no such organization.
+    """
+    if organization is None:
+        return Snapshot(connection, None, await reads.read_now(connection), None)
+    found = await reads.read_organization_and_now(connection, organization)
+    if found is None:
+        raise organization_not_found(organization)
+    return Snapshot(connection, organization, found[1], found[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +51,13 @@ class Snapshot:
     connection: Connection
     organization: str | None
     now: datetime
+    state: Organization | None
+    """The one organization's row."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that has come due is applied, and the sums of usage are kept. Of all: nobody asks."""
+        return self.state is None or (self.state.usage_is_kept and not self.state.is_due(self.now))
 
     async def organizations(self, after: str, limit: int) -> list[tuple[Organization, datetime]]:
         """The next ones by id, each with the instant at which its figures hold."""
@@ -74,26 +75,24 @@ class Snapshot:
         found = [reads.organization_from_row(row) for row in rows]
         return [(each, holds_at(each, self.now)) for each in found]
 
-    async def one_organization(self) -> tuple[Organization, datetime]:
-        """The snapshot's own."""
-        state = await reads.read_organization(self.connection, self.organization or "")
-        assert state is not None
-        return state, holds_at(state, self.now)
+    def one_organization(self) -> tuple[Organization, datetime]:
+        """The snapshot's own, and the instant at which it holds."""
+        assert self.state is not None
+        return self.state, holds_at(self.state, self.now)
 
     async def subscription(self, subscription: str) -> tuple[Subscription, datetime] | None:
-        _, as_of = await self.one_organization()
+        _, as_of = self.one_organization()
         found = await reads.read_named_subscription(self.connection, self.organization or "", subscription)
         return (found, as_of) if found else None
 
     async def allocation(self, allocation: str) -> tuple[Allocation, datetime] | None:
-        _, as_of = await self.one_organization()
+        _, as_of = self.one_organization()
         found = await reads.read_allocations(self.connection, self.organization or "", [allocation])
         return (found[allocation], as_of) if found else None
 
     async def live_subscriptions(self) -> list[Subscription]:
         """Of the snapshot's organization: those that are not over, by id."""
-        found = await reads.read_live_subscriptions(self.connection, self.organization or "", ())
-        return sorted(found.values(), key=lambda each: each.subscription)
+        return await reads.read_live_subscriptions(self.connection, self.organization or "")
 
     async def offering_usage(self) -> list[OfferingUsage]:
         """Of the snapshot's organization: what is enabled or suspended, by the offering's id."""
@@ -111,10 +110,12 @@ class Snapshot:
     ) -> tuple[list[Entry], EntryKey | None]:
         """The next ones behind the key, and from where to go on if none of these is the last."""
         lowest, highest = await self._entry_range(wanted, after_revision)
+        after, before = (lowest[0], lowest[1] - 1), (highest[0], highest[1] + 1)
+        # Whatever organization the key is of, no other one is shown.
         if newest_first:
-            before = key or (highest[0], highest[1] + 1)
+            before = min(key or before, before)
             return await entry_reads.list_entries_newest_first(self.connection, before, lowest, wanted, limit)
-        after = key or (lowest[0], lowest[1] - 1)
+        after = max(key or after, after)
         return await entry_reads.list_entries(self.connection, after, highest, wanted, limit)
 
     async def _entry_range(self, wanted: EntryFilter, after_revision: int) -> tuple[EntryKey, EntryKey]:
@@ -124,7 +125,9 @@ class Snapshot:
         first, last = await entry_reads.read_revisions_between(
             self.connection, self.organization, wanted.start_time, wanted.end_time
         )
-        return (self.organization, max(first or 1, after_revision + 1)), (self.organization, last or 0)
+        if first is None or last is None:
+            return (self.organization, 1), (self.organization, 0)
+        return (self.organization, max(first, min(after_revision, last) + 1)), (self.organization, last)
 
     async def offerings_of(self, named: Collection[str]) -> dict[str, Offering]:
         """Those of the given ids that exist."""

@@ -1,9 +1,10 @@
 """Writing the organizations' tables: one function is one SQL statement, whatever the number of rows."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from services.ledger.rules.answers import answer_json
 from services.ledger.rules.book import Remembered
@@ -26,8 +27,7 @@ async def insert_organization(connection: Connection, state: Organization) -> No
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What a transaction leaves behind, beside the organization's row."""
 
     entries: Sequence[Entry] = ()

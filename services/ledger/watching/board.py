@@ -6,7 +6,7 @@ is thrown away, and the watcher reads all of them from the database again, page 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,13 +15,12 @@ from services.ledger.rules.answers import Balance
 from services.ledger.rules.refusal import Refused, organization_not_found
 from services.ledger.store.changes import read_balances, read_balances_after
 from services.ledger.store.database import Pool
-from services.ledger.watching.reading import WAIT_SECONDS, database_away, reading
+from services.ledger.watching.reading import RETRY_SECONDS, WAIT_SECONDS, database_away, patiently, reading
 
 BALANCES_PER_MESSAGE: Final = 1_000
 PENDING_MAX: Final = 10_000
 """Of one watcher, and of what is still to be read."""
 GATHER_SECONDS: Final = 0.02
-RETRY_SECONDS: Final = 0.5
 
 EncodeBalance = Callable[[Balance], bytes]
 
@@ -43,12 +42,14 @@ class BalanceWatcher:
     """What changed since it read last."""
     read_up_to: str | None = ""
     """While it reads all of them: the last organization that it has. None: it has them all."""
+    readings: int = 0
+    """How often it has begun to read all of them."""
     ended: Refused | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def show(self, shown: Iterable[Shown]) -> None:
         for each in shown:
-            if self.organizations is None or each.organization in self.organizations:
+            if self._has(each.organization):
                 self.pending[each.organization] = each
         if len(self.pending) > PENDING_MAX:
             self.begin_anew()
@@ -59,7 +60,15 @@ class BalanceWatcher:
         """Reads all of them again."""
         self.pending.clear()
         self.read_up_to = ""
+        self.readings += 1
         self.changed.set()
+
+    def has_read(self, number: int, page: Sequence[Shown], read_up_to: str | None) -> None:
+        """The page was read in the reading of this number; if there has been another one since, it does not count."""
+        if number == self.readings:
+            self.read_up_to = read_up_to
+            for each in page:
+                self.pending.pop(each.organization, None)
 
     def end_with(self, refused: Refused) -> None:
         self.ended = refused
@@ -69,6 +78,12 @@ class BalanceWatcher:
         """What is next to be sent of what changed."""
         keys = list(self.pending)[:BALANCES_PER_MESSAGE]
         return [self.pending.pop(key) for key in keys]
+
+    def _has(self, organization: str) -> bool:
+        """Whether it watches it and has read it once: what it has not will be read later than this."""
+        if self.organizations is not None:
+            return self.read_up_to is None and organization in self.organizations
+        return self.read_up_to is None or organization <= self.read_up_to
 
 
 class Board:
@@ -142,7 +157,10 @@ class Board:
             return [], True
         if watcher.ended is not None:
             raise watcher.ended
-        shown = watcher.take() if watcher.read_up_to is None else await self._read_page(watcher)
+        if watcher.read_up_to is None:
+            shown = watcher.take()
+        else:
+            shown = await patiently(lambda: self._read_page(watcher), lambda: watcher.ended)
         return shown, not watcher.pending and watcher.read_up_to is None
 
     async def run(self) -> None:
@@ -156,15 +174,18 @@ class Board:
                 del self._news[each]
             try:
                 async with self._reading:
-                    shown = await self._read(news)
-                    self._show(shown)
+                    self._show(await self._read(news))
             except Refused:
                 self._news = dict.fromkeys((*news, *self._news))
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                self.compare_all()
+                raise
             if self._news:
                 self._woken.set()
 
-    def _show(self, shown: list[Shown]) -> None:
+    def _show(self, found: list[Shown]) -> None:
+        shown = [each for each in found if each.revision != self._shown.get(each.organization)]
         for watcher in self._watchers:
             watcher.show(shown)
         for each in shown:
@@ -176,17 +197,15 @@ class Board:
     async def _read_page(self, watcher: BalanceWatcher) -> list[Shown]:
         """The next of all that it watches; what it knows to have changed and gets so is not sent again."""
         async with self._reading:
-            after = watcher.read_up_to or ""
+            number, more = watcher.readings, False
             if watcher.organizations is not None:
                 found = await self._read(sorted(watcher.organizations))
                 for missing in sorted(watcher.organizations - {each.organization for each in found}):
                     raise organization_not_found(missing)
-                watcher.read_up_to = None
             else:
-                found = await self._read_after(after)
-                watcher.read_up_to = found[-1].organization if len(found) == BALANCES_PER_MESSAGE else None
-            for each in found:
-                watcher.pending.pop(each.organization, None)
+                found = await self._read_after(watcher.read_up_to or "")
+                more = len(found) == BALANCES_PER_MESSAGE
+            watcher.has_read(number, found, found[-1].organization if more else None)
             return found
 
     async def _read(self, organizations: list[str]) -> list[Shown]:

@@ -9,28 +9,30 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 
+from services.ledger.lane import internal_error
 from services.ledger.rules.answers import Balance
 from services.ledger.rules.model import Entry
 from services.ledger.rules.refusal import Reason, Refused
-from services.ledger.store.changes import changed_since, read_horizon, read_revisions
+from services.ledger.store.changes import changed_since, is_connected, read_ends, read_horizon
 from services.ledger.store.database import Connection, Pool
 from services.ledger.store.entry_reads import read_entries_from
 from services.ledger.watching.board import Board, EncodeBalance
-from services.ledger.watching.reading import reading
-from services.ledger.watching.tail import Follower, Position, Run, Shelf, Tail, history_replaced
+from services.ledger.watching.reading import AWAY_SECONDS_MAX, patiently, reading
+from services.ledger.watching.tail import BEGINNING, Follower, Position, Run, Shelf, Tail, history_replaced
 
 log = logging.getLogger(__name__)
 
-RUN_ENTRIES_MAX: Final = 400
-"""So many of the largest entries stay below the size of a message."""
+RUN_ENTRIES_MAX: Final = 100
+"""So many of the largest entries take 15 ms to encode, for which calls wait, and less than 750 kB in a message."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks at what changed, whatever notices there were."""
 GATHER_SECONDS: Final = 0.002
 """Between two rounds of reading."""
-AWAY_SECONDS_MAX: Final = 5.0
-"""So long the database may be away before watches end: perhaps another process reaches it."""
+IN_VAIN_SECONDS: Final = 0.02
+"""After a round that found nothing: somebody may be lying to us, again and again."""
 CATCHING_UP_MAX: Final = 2
 """So many who are behind read from the database at a time."""
 ORGANIZATIONS_PER_LOOK: Final = 1_000
@@ -53,6 +55,10 @@ class Hub:
         self._catching_up = asyncio.Semaphore(CATCHING_UP_MAX)
         self._ended: Refused | None = None
         self._away_since: float | None = None
+        self._missed = False
+        """Something that was heard could not be read: the next look is to compare all."""
+        self._backend = 0
+        """The server process that answered the last look."""
         self._ready = asyncio.Event()
         """There is a horizon: whatever is committed from now on will be found."""
         self.board = Board(pool, encode_balance, self._set_watched, self._ready)
@@ -71,12 +77,13 @@ class Hub:
 
     @property
     def watchers(self) -> int:
-        return sum(len(tail.followers) for tail in self._tails.values()) + self.board.watchers
+        """Any thread may ask, for this and for the lag: hence the copies."""
+        return sum(len(tail.followers) for tail in self._tails.copy().values()) + self.board.watchers
 
     @property
     def lag(self) -> int:
         """By how many revisions the slowest watcher of one organization is behind what was read."""
-        return max((tail.lag for tail in self._tails.values()), default=0)
+        return max((tail.lag for tail in self._tails.copy().values()), default=0)
 
     @asynccontextmanager
     async def follow(self, organization: str, position: Position, end: Position) -> AsyncIterator[Follower]:
@@ -111,10 +118,7 @@ class Hub:
             raise tail.ended
         run = tail.run_after(position)
         if run is None:
-            async with self._catching_up:
-                run = await self._read_after(tail.organization, position)
-        if run is None:
-            return None
+            run = await patiently(lambda: self._catch_up(tail, position), lambda: tail.ended)
         follower.position = run.end
         return run.message
 
@@ -136,75 +140,101 @@ class Hub:
             await self._woken.wait()
             self._woken.clear()
             news, self._news = self._news, {}
-            for organization in news:
-                await self._read_tail(organization)
-            await asyncio.sleep(GATHER_SECONDS)
+            found = [await self._read_tail(organization) for organization in news]
+            await asyncio.sleep(GATHER_SECONDS if any(found) else IN_VAIN_SECONDS)
 
-    async def _read_tail(self, organization: str) -> None:
+    async def _read_tail(self, organization: str) -> bool:
+        """Whether there was something new. If there may be still more, others have their turn before."""
         tail = self._tails.get(organization)
-        while tail is not None and tail.ended is None:
-            try:
-                run = await self._read_after(organization, tail.end)
-            except Refused as refused:
-                if refused.reason is Reason.HISTORY_REPLACED:
-                    tail.end_with(refused)
-                return  # The database is away: when it is back, the next look compares all.
-            if run is None:
-                return
-            self._shelf.put(tail, run)
-            tail.wake()
-            if run.end.revision - run.first + 1 < RUN_ENTRIES_MAX:
-                return
+        if tail is None or tail.ended is not None or self._missed:
+            return False
+        try:
+            run = await self._read_after(organization, tail.end, RUN_ENTRIES_MAX)
+        except Refused as refused:
+            if refused.reason is Reason.HISTORY_REPLACED:
+                tail.end_with(refused)
+            else:
+                self._missed = True
+            return False
+        except Exception:
+            log.exception("the entries of %s cannot be read", organization)
+            tail.end_with(internal_error())
+            return False
+        if run is None:
+            return False
+        self._shelf.put(tail, run)
+        tail.wake()
+        if run.end.revision - run.after.revision == RUN_ENTRIES_MAX:
+            self._news[organization] = None
+            self._woken.set()
+        return True
 
-    async def _read_after(self, organization: str, position: Position) -> Run | None:
+    async def _catch_up(self, tail: Tail, position: Position) -> Run:
+        """No further than the tail, so that who has caught up goes on with the tail's next run."""
+        behind = tail.end.revision - position.revision
+        async with self._catching_up:
+            run = await self._read_after(tail.organization, position, min(behind, RUN_ENTRIES_MAX))
+        if run is None:
+            raise history_replaced(tail.organization, tail.end)
+        return run
+
+    async def _read_after(self, organization: str, position: Position, entries_max: int) -> Run | None:
         """None if there is nothing after it. Reads the position's own entry too: is it still the same?"""
         skipped = 1 if position.revision else 0
         async with reading(self._pool) as connection:
-            entries = await read_entries_from(
-                connection, organization, position.revision or 1, RUN_ENTRIES_MAX + skipped
-            )
+            entries = await read_entries_from(connection, organization, position.revision or 1, entries_max + skipped)
         if skipped and (not entries or entries[0].digest != position.digest):
             raise history_replaced(organization, position)
         new = entries[skipped:]
         if not new:
             return None
-        return Run(new[0].revision, Position(new[-1].revision, new[-1].digest), self._encode(new))
+        return Run(position, Position(new[-1].revision, new[-1].digest), self._encode(new))
 
     async def _look_for_news(self) -> None:
         """Finds what no notice told of; after the database was away, whatever changed meanwhile."""
         horizon = None
         while True:
             await self._watched.wait()
+            if self._missed:
+                horizon, self._missed = None, False
             try:
                 async with reading(self._pool) as connection:
-                    following = await read_horizon(connection)
-                    if horizon is None:
-                        await self._compare_all(connection)
-                    else:
-                        for organization, revision in (await changed_since(connection, horizon)).items():
-                            self.hear(organization, revision)
-                horizon, self._away_since = following, None
+                    horizon = await self._look(connection, horizon)
+                self._away_since = None
                 self._ready.set()
             except Refused as refused:
                 horizon = None
                 self._is_away(refused)
             await asyncio.sleep(LOOK_SECONDS)
-            if horizon is None or not self._watched.is_set():
-                horizon = None  # Whatever changes until the next look is not looked at.
+            if not self._watched.is_set():
+                horizon = self._away_since = None  # Whatever changes until the next look is not looked at.
+            if horizon is None:
                 self._ready.clear()
 
+    async def _look(self, connection: Connection, horizon: datetime | None) -> datetime:
+        """Hears of everything committed since the horizon, of everything at all without one; returns the next one."""
+        following = await read_horizon(connection)
+        last, self._backend = self._backend, connection.get_server_pid()
+        if last != self._backend and not await is_connected(connection, last):
+            horizon = None  # Between two looks the database was away, and it may be another one that came back.
+        if horizon is None:
+            await self._compare_all(connection)
+        else:
+            for organization, revision in (await changed_since(connection, horizon)).items():
+                self.hear(organization, revision)
+        return following
+
     async def _compare_all(self, connection: Connection) -> None:
-        watched = list(self._tails)
+        watched = [(tail, tail.end) for tail in self._tails.values()]  # The ends go on while the database is asked.
         for start in range(0, len(watched), ORGANIZATIONS_PER_LOOK):
             part = watched[start : start + ORGANIZATIONS_PER_LOOK]
-            newest = await read_revisions(connection, part)
-            for organization in part:
-                tail = self._tails.get(organization)
-                if tail is not None and newest.get(organization, 0) < tail.end.revision:
-                    tail.end_with(history_replaced(organization, tail.end))
-                self.hear(organization, newest.get(organization, 0))
-        if self._away_since is not None:
-            self.board.compare_all()
+            newest = await read_ends(connection, [tail.organization for tail, _ in part])
+            for tail, end in part:
+                found = Position(*newest.get(tail.organization, (BEGINNING.revision, BEGINNING.digest)))
+                if found.revision < end.revision or (found.revision == end.revision and found != end):
+                    tail.end_with(history_replaced(tail.organization, end))
+                self.hear(tail.organization, found.revision)
+        self.board.compare_all()
 
     def _is_away(self, refused: Refused) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """The newest entries of the organizations that are watched, as they are sent: encoded once for all who watch."""
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from services.ledger.rules import names
 from services.ledger.rules.refusal import Reason, Refused
 
-SHELF_BYTES_MAX: Final = 32 * 2**20
+SHELF_BYTES_MAX: Final = 16 * 2**20
 """Of all organizations together. Who needs what is no longer here reads it from the database."""
 
 
@@ -32,8 +33,8 @@ BEGINNING: Final = Position(0, bytes(32))
 class Run:
     """Consecutive entries in one message."""
 
-    first: int
-    """Its first revision."""
+    after: Position
+    """Its first entry comes right after this one."""
     end: Position
     """After its last entry."""
     message: bytes
@@ -54,22 +55,15 @@ class Tail:
 
     def run_after(self, position: Position) -> Run | None:
         """The run that begins right after the position, if it is here."""
-        runs = self.runs
-        if not runs or not runs[0].first <= position.revision + 1 <= runs[-1].first:
-            return None
-        low, high = 0, len(runs) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if runs[middle].first <= position.revision:
-                low = middle + 1
-            else:
-                high = middle
-        return runs[low] if runs[low].first == position.revision + 1 else None
+        index = bisect_left(self.runs, position.revision, key=lambda run: run.after.revision)
+        if index < len(self.runs) and self.runs[index].after == position:
+            return self.runs[index]
+        return None
 
     @property
     def lag(self) -> int:
         """By how many revisions the slowest is behind."""
-        return max((self.end.revision - each.position.revision for each in self.followers), default=0)
+        return max((self.end.revision - each.position.revision for each in self.followers.copy()), default=0)
 
     def end_with(self, refused: Refused) -> None:
         """Everybody who watches is told why, and nobody else begins."""

@@ -123,7 +123,8 @@ class UsageServiceServicer(object):
     def WatchUsage(self, request, context):
         """Every change of one organization from a point on: each revision once, in order, without a gap, for as long as the
         caller listens. Without a starting point a snapshot comes first. When nothing happens a heartbeat comes every 10 s
-        (a setting). A caller that reads slowly is slowed, never cut off. docs/watching.md says how to resume.
+        (a setting), and at once where nothing is new since the starting point. A caller that reads slowly is slowed, never
+        cut off. docs/watching.md says how to resume.
         Errors: ORGANIZATION_NOT_FOUND; REVISION_NOT_REACHED and HISTORY_REPLACED, after which a caller begins anew;
         SHUTTING_DOWN and DATABASE_UNAVAILABLE, after which it resumes.
         """

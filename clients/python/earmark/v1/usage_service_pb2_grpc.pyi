@@ -60,7 +60,8 @@ class UsageServiceStub:
     WatchUsage: _grpc.UnaryStreamMultiCallable[_usage_service_pb2.WatchUsageRequest, _usage_service_pb2.WatchUsageResponse]
     """Every change of one organization from a point on: each revision once, in order, without a gap, for as long as the
     caller listens. Without a starting point a snapshot comes first. When nothing happens a heartbeat comes every 10 s
-    (a setting). A caller that reads slowly is slowed, never cut off. docs/watching.md says how to resume.
+    (a setting), and at once where nothing is new since the starting point. A caller that reads slowly is slowed, never
+    cut off. docs/watching.md says how to resume.
     Errors: ORGANIZATION_NOT_FOUND; REVISION_NOT_REACHED and HISTORY_REPLACED, after which a caller begins anew;
     SHUTTING_DOWN and DATABASE_UNAVAILABLE, after which it resumes.
     """
@@ -102,7 +103,8 @@ class UsageServiceAsyncStub(UsageServiceStub):
     WatchUsage: _aio.UnaryStreamMultiCallable[_usage_service_pb2.WatchUsageRequest, _usage_service_pb2.WatchUsageResponse]  # type: ignore[assignment]
     """Every change of one organization from a point on: each revision once, in order, without a gap, for as long as the
     caller listens. Without a starting point a snapshot comes first. When nothing happens a heartbeat comes every 10 s
-    (a setting). A caller that reads slowly is slowed, never cut off. docs/watching.md says how to resume.
+    (a setting), and at once where nothing is new since the starting point. A caller that reads slowly is slowed, never
+    cut off. docs/watching.md says how to resume.
     Errors: ORGANIZATION_NOT_FOUND; REVISION_NOT_REACHED and HISTORY_REPLACED, after which a caller begins anew;
     SHUTTING_DOWN and DATABASE_UNAVAILABLE, after which it resumes.
     """
@@ -177,7 +179,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_usage_service_pb2.WatchUsageResponse], _abc.AsyncIterator[_usage_service_pb2.WatchUsageResponse]]:
         """Every change of one organization from a point on: each revision once, in order, without a gap, for as long as the
         caller listens. Without a starting point a snapshot comes first. When nothing happens a heartbeat comes every 10 s
-        (a setting). A caller that reads slowly is slowed, never cut off. docs/watching.md says how to resume.
+        (a setting), and at once where nothing is new since the starting point. A caller that reads slowly is slowed, never
+        cut off. docs/watching.md says how to resume.
         Errors: ORGANIZATION_NOT_FOUND; REVISION_NOT_REACHED and HISTORY_REPLACED, after which a caller begins anew;
         SHUTTING_DOWN and DATABASE_UNAVAILABLE, after which it resumes.
         """

@@ -38,8 +38,7 @@ COMMENT ON COLUMN usage_hour.valid_credits IS 'after its last entry; so allocate
 COMMENT ON COLUMN usage_hour.peak_allocated_credits IS 'the greatest of allocated after each call or settled instant in it';
 COMMENT ON COLUMN usage_hour.begins_at_start IS 'whether something took effect at its very start';
 
--- "Which organizations changed in the last few seconds?", by the clock that nobody moves. The table only ever grows at
--- its end, which is what a BRIN index is for: it costs a call next to nothing. Older rows have no time, and need none.
+-- When a row was written, by the clock that nobody moves: for finding what changed in the last few seconds. Older rows
+-- have no such time, and need none.
 ALTER TABLE entry ADD COLUMN written_time timestamptz;
 ALTER TABLE entry ALTER COLUMN written_time SET DEFAULT clock_timestamp();
-CREATE INDEX entry_written ON entry USING brin (written_time) WITH (pages_per_range = 32, autosummarize = on);
