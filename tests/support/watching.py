@@ -24,7 +24,7 @@ from tests.support.service_stories import offer
 PATIENCE_SECONDS: Final = 20.0
 PROMISED_SECONDS: Final = 2.0
 """A revision is late by no more, whatever becomes of the notices."""
-ENTRIES_READ: Final = "SELECT organization, revision, kind"
+ENTRIES_READ: Final = "SELECT e.organization, revision, kind"
 """How the one statement begins that reads entries for watches."""
 LOOK: Final = "SELECT organization, max(revision)"
 """How the one begins that finds what no notice told of."""

@@ -47,12 +47,15 @@ async def read_certain_time(connection: Connection) -> datetime:
     return certain
 
 
-async def is_connected(connection: Connection, backend: int) -> bool:
-    """Whether the server process of this id serves somebody who is connected to this database."""
-    found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid = $1)", backend
+async def read_identity(connection: Connection) -> str:
+    """Another text if it is another server, or the same that was started anew, or another database of that name."""
+    identity: str = await connection.fetchval(
+        """
+        SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time(), oid)
+        FROM pg_database WHERE datname = current_database()
+        """
     )
-    return found
+    return identity
 
 
 async def changed_since(connection: Connection, horizon: datetime) -> dict[str, int]:

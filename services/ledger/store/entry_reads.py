@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 import asyncpg
 
@@ -33,26 +34,32 @@ class EntryFilter:
         return limit if self == EntryFilter() else ENTRIES_SCANNED_MAX
 
 
-async def read_entries_from(connection: Connection, organization: str, revision: int, limit: int) -> list[Entry]:
-    """Up to `limit` entries from this revision on, itself included."""
+async def read_entries_from(connection: Connection, starts: Sequence[EntryKey], limit: int) -> dict[str, list[Entry]]:
+    """Of each organization up to `limit` entries from its revision on, itself included."""
     rows = await connection.fetch(
         """
-        SELECT organization, revision, kind, resource, effective_time, recorded_time, actor, request_id, causes,
+        SELECT e.organization, revision, kind, resource, effective_time, recorded_time, actor, request_id, causes,
                cause_count, after, detail, valid_delta, grace_delta, allocated_delta, suspended_delta, valid_credits,
                grace_credits, allocated_credits, suspended_credits, overdraft_limit, overdraft_unlimited, last, digest
-        FROM entry WHERE organization = $1 AND revision >= $2 ORDER BY revision LIMIT $3
+        FROM unnest($1::text[], $2::bigint[]) AS start (organization, first)
+        CROSS JOIN LATERAL (
+            SELECT * FROM entry WHERE organization = start.organization AND revision >= start.first
+            ORDER BY revision LIMIT $3) AS e
+        ORDER BY e.organization, revision
         """,
-        organization,
-        revision,
+        [organization for organization, _ in starts],
+        [revision for _, revision in starts],
         limit,
     )
-    return [entry_from_row(row) for row in rows]
+    return {
+        key: [entry_from_row(row) for row in group] for key, group in groupby(rows, lambda row: row["organization"])
+    }
 
 
 async def read_revisions_between(
     connection: Connection, organization: str, start: datetime | None, end: datetime | None
 ) -> tuple[int | None, int | None]:
-    """The first revision of the hour in which the interval starts or a later one, and the last of an hour before its end.
+    """The first revision of the hour in which the interval starts, or later, and the last of an hour before its end.
 
     None where nothing took effect there. What took effect in the interval lies between them.
     """

@@ -7,7 +7,7 @@ costs one look.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -15,8 +15,8 @@ from typing import Any, Final
 from services.ledger.lane import internal_error
 from services.ledger.rules.answers import Balance
 from services.ledger.rules.model import Entry
-from services.ledger.rules.refusal import Reason, Refused
-from services.ledger.store.changes import changed_since, is_connected, read_ends, read_horizon
+from services.ledger.rules.refusal import Refused
+from services.ledger.store.changes import changed_since, read_ends, read_horizon, read_identity
 from services.ledger.store.database import Connection, Pool
 from services.ledger.store.entry_reads import read_entries_from
 from services.ledger.watching.board import Board, EncodeBalance
@@ -36,6 +36,7 @@ IN_VAIN_SECONDS: Final = 0.02
 CATCHING_UP_MAX: Final = 2
 """So many who are behind read from the database at a time."""
 ORGANIZATIONS_PER_LOOK: Final = 1_000
+ORGANIZATIONS_PER_READ: Final = 50
 
 Encode = Callable[[Sequence[Entry]], bytes]
 
@@ -57,7 +58,7 @@ class Hub:
         self._away_since: float | None = None
         self._missed = False
         """Something that was heard could not be read: the next look is to compare all."""
-        self._backend = 0
+        self._identity = ""
         """The server process that answered the last look."""
         self._ready = asyncio.Event()
         """There is a horizon: whatever is committed from now on will be found."""
@@ -139,25 +140,41 @@ class Hub:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            news, self._news = self._news, {}
-            found = [await self._read_tail(organization) for organization in news]
-            await asyncio.sleep(GATHER_SECONDS if any(found) else IN_VAIN_SECONDS)
+            news, self._news = list(self._news), {}
+            found = False
+            for start in range(0, len(news), ORGANIZATIONS_PER_READ):
+                found |= await self._read_tails(news[start : start + ORGANIZATIONS_PER_READ])
+            await asyncio.sleep(GATHER_SECONDS if found else IN_VAIN_SECONDS)
 
-    async def _read_tail(self, organization: str) -> bool:
+    async def _read_tails(self, organizations: Sequence[str]) -> bool:
         """Whether there was something new. If there may be still more, others have their turn before."""
-        tail = self._tails.get(organization)
-        if tail is None or tail.ended is not None or self._missed:
+        tails = [tail for each in organizations if (tail := self._tails.get(each)) is not None and tail.ended is None]
+        if not tails or self._missed:
             return False
+        ends = {tail.organization: tail.end for tail in tails}
         try:
-            run = await self._read_after(organization, tail.end, RUN_ENTRIES_MAX)
-        except Refused as refused:
-            if refused.reason is Reason.HISTORY_REPLACED:
-                tail.end_with(refused)
-            else:
-                self._missed = True
+            entries = await self._read_after(ends, RUN_ENTRIES_MAX)
+        except Refused:
+            self._missed = True
             return False
         except Exception:
-            log.exception("the entries of %s cannot be read", organization)
+            if len(tails) > 1:  # Who of them cannot be read ends alone.
+                return any([await self._read_tails([each]) for each in organizations])
+            log.exception("the entries of %s cannot be read", tails[0].organization)
+            tails[0].end_with(internal_error())
+            return False
+        news = [self._put(tail, entries.get(tail.organization, [])) for tail in tails]
+        return any(news)
+
+    def _put(self, tail: Tail, entries: Sequence[Entry]) -> bool:
+        """Whether the entries from the tail's end on brought something new."""
+        try:
+            run = self._run_of(tail.organization, tail.end, entries, RUN_ENTRIES_MAX)
+        except Refused as refused:
+            tail.end_with(refused)
+            return False
+        except Exception:
+            log.exception("the entries of %s cannot be shown", tail.organization)
             tail.end_with(internal_error())
             return False
         if run is None:
@@ -165,27 +182,32 @@ class Hub:
         self._shelf.put(tail, run)
         tail.wake()
         if run.end.revision - run.after.revision == RUN_ENTRIES_MAX:
-            self._news[organization] = None
+            self._news[tail.organization] = None
             self._woken.set()
         return True
 
     async def _catch_up(self, tail: Tail, position: Position) -> Run:
         """No further than the tail, so that who has caught up goes on with the tail's next run."""
-        behind = tail.end.revision - position.revision
+        organization = tail.organization
+        most = min(tail.end.revision - position.revision, RUN_ENTRIES_MAX)
         async with self._catching_up:
-            run = await self._read_after(tail.organization, position, min(behind, RUN_ENTRIES_MAX))
+            entries = await self._read_after({organization: position}, most)
+        run = self._run_of(organization, position, entries.get(organization, []), most)
         if run is None:
-            raise history_replaced(tail.organization, tail.end)
+            raise history_replaced(organization, tail.end)
         return run
 
-    async def _read_after(self, organization: str, position: Position, entries_max: int) -> Run | None:
-        """None if there is nothing after it. Reads the position's own entry too: is it still the same?"""
-        skipped = 1 if position.revision else 0
+    async def _read_after(self, positions: Mapping[str, Position], entries_max: int) -> dict[str, list[Entry]]:
+        """Of each organization what is after its position, and before that the position's own entry."""
+        starts = [(organization, position.revision or 1) for organization, position in positions.items()]
         async with reading(self._pool) as connection:
-            entries = await read_entries_from(connection, organization, position.revision or 1, entries_max + skipped)
-        if skipped and (not entries or entries[0].digest != position.digest):
+            return await read_entries_from(connection, starts, entries_max + 1)
+
+    def _run_of(self, organization: str, position: Position, entries: Sequence[Entry], entries_max: int) -> Run | None:
+        """None if there is nothing after the position. Raises Refused if its own entry is not the one that it was."""
+        if position.revision and (not entries or entries[0].digest != position.digest):
             raise history_replaced(organization, position)
-        new = entries[skipped:]
+        new = entries[1:] if position.revision else entries[:entries_max]
         if not new:
             return None
         return Run(position, Position(new[-1].revision, new[-1].digest), self._encode(new))
@@ -214,9 +236,9 @@ class Hub:
     async def _look(self, connection: Connection, horizon: datetime | None) -> datetime:
         """Hears of everything committed since the horizon, of everything at all without one; returns the next one."""
         following = await read_horizon(connection)
-        last, self._backend = self._backend, connection.get_server_pid()
-        if last != self._backend and not await is_connected(connection, last):
-            horizon = None  # Between two looks the database was away, and it may be another one that came back.
+        last, self._identity = self._identity, await read_identity(connection)
+        if last != self._identity:
+            horizon = None  # Between two looks the database was away, and it is another one that came back.
         if horizon is None:
             await self._compare_all(connection)
         else:
