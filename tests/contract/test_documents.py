@@ -133,7 +133,7 @@ async def test_the_first_calls_on_the_command_line_succeed(address: str) -> None
     for _, *arguments in typed:
         await run(earmark, *arguments, address=address)
     looks = [words[1:] for words in command_lines(README) if words[0] == "earmark" and len(words) > 2]
-    assert [each[0] for each in looks] == ["usage", "history", "forecast", "estimate", "watch"]
+    assert [each[0] for each in looks] == ["usage", "history", "forecast", "watch"]
     for arguments in looks[:-1]:
         await run(earmark, *arguments, address=address)
 
