@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 # Every tool is called by its place in .venv: nothing installed elsewhere is used by accident.
 BIN := .venv/bin
 STAMP := .venv/installed-for
-PYTHON_FOLDERS := $(wildcard services clients/python/earmark tests tools)
+PYTHON_FOLDERS := $(wildcard services clients/python/earmark tests tools bench)
 PROTO_FILES := $(wildcard proto/earmark/v1/*.proto)
 PIP_TOOLS := pip-tools==7.6.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -92,6 +92,10 @@ test: $(STAMP) ## Run every test
 test-unit: $(STAMP) ## Run the tests that need no server
 	$(BIN)/pytest tests/unit $(ARGS)
 
+.PHONY: bench
+bench: $(STAMP) ## Measure how fast it is here; ARGS="--rounds 1 --only hot,noop" are passed on
+	@exec $(BIN)/python -m bench $(ARGS)
+
 .PHONY: demo
 demo: $(STAMP) ## Start everything, tell the story of one organization, stop
 	@exec $(BIN)/earmark-admin demo
@@ -115,4 +119,4 @@ requirements: ## Pin every package again from requirements/*.in; ARGS=--upgrade 
 .PHONY: clean
 clean: ## Remove .venv, caches and built files
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find services clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find services clients tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,116 @@
+"""The rows that are measured in every round."""
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Final
+
+from bench.bench import Bench, Row, latency, rate
+from bench.following import notices, watches
+from bench.large import LARGE
+from bench.overload import overload
+from bench.prepare import BATCH, BATCH_ALONE, HOT, NAIVE_HOT, NAIVE_SPREAD, SPREAD
+
+IN_FLIGHT: Final = 256
+BATCHES_IN_FLIGHT: Final = 4
+SPREAD_ORGANIZATIONS: Final = 1_000
+
+Figures = Mapping[str, float]
+
+
+async def noop(bench: Bench) -> Figures:
+    together = await bench.run(bench.job("noop", in_flight=bench.scaled(IN_FLIGHT)))
+    alone = await bench.run(bench.job("noop", in_flight=1))
+    return {"noop_rps": rate(together), "noop_p50_ms": latency(alone, 50)}
+
+
+async def commit(bench: Bench) -> Figures:
+    """A row of about an entry's size, inserted and committed by one statement."""
+    connection = bench.stage.connection
+    await connection.execute("CREATE TABLE IF NOT EXISTS bench_commit (content text)")
+    statement = await connection.prepare("INSERT INTO bench_commit (content) VALUES ($1)")
+    taken_ms: list[float] = []
+    end = monotonic() + bench.seconds
+    while (begun := monotonic()) < end:
+        await statement.fetch("x" * 500)
+        taken_ms.append((monotonic() - begun) * 1000)
+    taken_ms.sort()
+    return {"commit_p50_ms": taken_ms[len(taken_ms) // 2]}
+
+
+async def naive_hot(bench: Bench) -> Figures:
+    return {"naive_hot_rps": rate(await bench.run(bench.job("naive", NAIVE_HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+
+
+async def naive_spread(bench: Bench) -> Figures:
+    job = bench.job(
+        "naive", NAIVE_SPREAD, organizations=bench.scaled(SPREAD_ORGANIZATIONS), in_flight=bench.scaled(IN_FLIGHT)
+    )
+    return {"naive_spread_rps": rate(await bench.run(job))}
+
+
+async def hot(bench: Bench) -> Figures:
+    capacity = rate(await bench.run(bench.job("enable", HOT, in_flight=bench.scaled(IN_FLIGHT))))
+    half = await bench.run(bench.job("enable", HOT, rate=capacity / 2))
+    return {"hot_rps": capacity, "hot_p50_ms": latency(half, 50), "hot_p99_ms": latency(half, 99)}
+
+
+async def spread(bench: Bench) -> Figures:
+    job = bench.job(
+        "enable", SPREAD, organizations=bench.scaled(SPREAD_ORGANIZATIONS), in_flight=bench.scaled(IN_FLIGHT)
+    )
+    return {"spread_rps": rate(await bench.run(job))}
+
+
+async def single(bench: Bench) -> Figures:
+    return {"single_p50_ms": latency(await bench.run(bench.job("enable", HOT, in_flight=1)), 50)}
+
+
+async def batch(bench: Bench) -> Figures:
+    several = bench.job("batch", BATCH, in_flight=BATCHES_IN_FLIGHT)
+    alone = bench.job("batch", BATCH_ALONE, in_flight=1)
+    return {
+        "batch_ops_per_s": several.operations * rate(await bench.run(several)),
+        "batch1_ops_per_s": alone.operations * rate(await bench.run(alone)),
+    }
+
+
+async def replay(bench: Bench) -> Figures:
+    return {"replay_rps": rate(await bench.run(bench.job("replay", HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+
+
+async def check(bench: Bench) -> Figures:
+    return {"check_rps": rate(await bench.run(bench.job("check", HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+
+
+async def usage(bench: Bench) -> Figures:
+    return {"usage_p99_ms": latency(await bench.run(bench.job("usage", LARGE, in_flight=1)), 99)}
+
+
+async def history(bench: Bench) -> Figures:
+    return {"history_p99_ms": latency(await bench.run(bench.job("history", LARGE, in_flight=1)), 99)}
+
+
+async def history_hours(bench: Bench) -> Figures:
+    return {"history_hours_p99_ms": latency(await bench.run(bench.job("history_hours", LARGE, in_flight=1)), 99)}
+
+
+ROUND: Final = (
+    Row(("noop_rps", "noop_p50_ms"), noop),
+    Row(("commit_p50_ms",), commit),
+    Row(("naive_hot_rps",), naive_hot),
+    Row(("naive_spread_rps",), naive_spread),
+    Row(("hot_rps", "hot_p50_ms", "hot_p99_ms"), hot),
+    Row(("spread_rps",), spread),
+    Row(("single_p50_ms",), single),
+    Row(("batch_ops_per_s", "batch1_ops_per_s"), batch),
+    Row(("replay_rps",), replay),
+    Row(("check_rps",), check),
+    Row(("watch_p99_ms",), watches, needs=("hot_rps",)),
+    Row(("notice_p99_ms",), notices, needs=("hot_rps",)),
+    Row(("usage_p99_ms",), usage),
+    Row(("history_p99_ms",), history),
+    Row(("history_hours_p99_ms",), history_hours),
+    Row(("overload_goodput", "overload_goodput_undelayed"), overload, needs=("noop_rps", "hot_rps")),
+)
+OF_LARGE: Final = frozenset({"usage_p99_ms", "history_p99_ms", "history_hours_p99_ms"})
+"""They need the large organization, which takes a while to make."""
