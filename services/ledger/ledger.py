@@ -26,7 +26,7 @@ from services.ledger.rules.looking import Interval, UsageStep
 from services.ledger.rules.price import Offering
 from services.ledger.rules.refusal import Reason, Refused, invalid_field, organization_not_found
 from services.ledger.store import reads, snapshots
-from services.ledger.store.changes import read_certain_time
+from services.ledger.store.changes import read_earliest_writer
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
 from services.ledger.store.usage_reads import EntitlementRows, read_entitlements
 from services.ledger.transaction import Announce, decide_all
@@ -124,7 +124,10 @@ class Ledger:
         """
         left = _time_left(seconds)
         async with self._connected(left()) as connection:
-            certain = await read_certain_time(connection)  # What is not committed yet takes effect at it, or later.
+            # What the snapshot will not show takes effect at `certain` or later: whoever is not writing yet reads the
+            # clock after us.
+            certain = await reads.read_now(connection)
+            certain = min(certain, await read_earliest_writer(connection) or certain)
         while True:
             async with self.snapshot(organization, left()) as snapshot:
                 state, as_of = snapshot.one_organization()
@@ -242,13 +245,19 @@ class Ledger:
             del self._lanes[organization]
 
     async def _verdict(self, organization: str, ticket: Ticket) -> Answer | Refused | None:
+        def give_up() -> None:
+            if not ticket.verdict.done():
+                unknown = ticket.taken and ticket.call
+                name = names.organization_name(organization)
+                refused = outcome_unknown(name) if unknown else unavailable(Reason.LOCK_TIMEOUT, organization)
+                ticket.verdict.set_result(refused)
+
+        # A timer and the bare future: `timeout` and `shield` would cost every call more than its rules do.
+        timer = asyncio.get_running_loop().call_at(ticket.expires_at, give_up)
         try:
-            async with asyncio.timeout(max(0.0, ticket.expires_at - asyncio.get_running_loop().time())):
-                return await asyncio.shield(ticket.verdict)
-        except TimeoutError:
-            if ticket.taken and ticket.call:
-                return outcome_unknown(names.organization_name(organization))
-            return unavailable(Reason.LOCK_TIMEOUT, organization)
+            return await ticket.verdict
+        finally:
+            timer.cancel()
 
 
 @asynccontextmanager

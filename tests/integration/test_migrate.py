@@ -2,15 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from services.admin import embedded
+from services.admin.verify import verify
+from services.ledger.ledger import Ledger
+from services.ledger.rules.commands import DisableAllocation
+from services.ledger.rules.summing import OfferingUsage
 from services.ledger.store import migrate as migrating
 from services.ledger.store.clock import read_clock
-from services.ledger.store.database import Connection
+from services.ledger.store.database import Connection, connect_pool
 from services.ledger.store.migrate import SchemaMismatch, check_schema, migrate
+from tests.conftest import Advance
+from tests.support.books import DAY, SECONDS, do, enable, make_customer, offer_sensors
 
 NEWEST = migrating._migrations()[-1][0]
 NAMES = [name for _, name, _ in migrating._migrations()]
@@ -107,3 +114,80 @@ async def test_an_older_release_that_migrates_takes_nothing_back(connection: Con
     assert await migrate(connection) == []
     assert await connection.fetchval("SELECT version FROM schema_info") == 99
     assert await connection.fetchval("SELECT oldest_release FROM schema_info") == [0, 1, 1]
+
+
+async def test_an_upgrade_with_data_sums_usage_up_when_somebody_looks(
+    empty: Connection, empty_database: str, ledger: Ledger, connection: Connection, advance: Advance
+) -> None:
+    """The first release wrote it all; then both run side by side, and the old one leaves the sums behind."""
+    await _migrate_to(empty, 1)
+    columns = await _columns(empty)
+    await offer_sensors(connection)
+    await make_customer(ledger, connection, credits=2_000, days=3, grace=DAY)
+    await do(ledger, "acme", enable("a", units=40))
+    await advance(timedelta(hours=5))
+    await do(ledger, "acme", enable("b", units=60))
+    await _copy(connection, empty, columns)
+    assert await migrate(empty) == NAMES[1:]
+
+    pool = await connect_pool(empty_database, name="new", size=2)
+    upgraded = Ledger(pool)
+    await _check_the_same(upgraded, ledger, empty, connection)
+
+    for change in (enable("a", units=10), DisableAllocation("b"), enable("c", units=1)):
+        await advance(timedelta(hours=2))
+        await do(ledger, "acme", change)
+        await _copy(connection, empty, columns)  # As the old release writes: of the newer columns it knows nothing.
+        kept, newest = await empty.fetchrow("SELECT usage_revision, revision FROM organization") or pytest.fail("none")
+        assert kept == newest - 1
+        await _check_the_same(upgraded, ledger, empty, connection)
+    await upgraded.drained()
+    await pool.close()
+
+
+async def _migrate_to(connection: Connection, version: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        known = migrating._migrations()
+        patch.setattr(migrating, "_migrations", lambda: known[:version])
+        await migrate(connection, movable_clock=True)
+
+
+async def _columns(connection: Connection) -> dict[str, list[str]]:
+    """Of the tables with data, as the schema is now."""
+    rows = await connection.fetch(
+        """
+        SELECT table_name, array_agg(column_name::text) AS columns FROM information_schema.columns
+        WHERE table_name IN ('offering', 'offering_price', 'organization', 'subscription', 'allocation', 'entry')
+        GROUP BY table_name
+        """
+    )
+    return {row["table_name"]: row["columns"] for row in rows}
+
+
+async def _copy(source: Connection, target: Connection, columns: dict[str, list[str]]) -> None:
+    """What is new or has changed, by these columns alone."""
+    for table, names in columns.items():
+        listed = ", ".join(names)
+        rows = await source.fetch(f"SELECT {listed} FROM {table}")
+        places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+        changed = ", ".join(f"{name} = excluded.{name}" for name in names)
+        on_conflict = "DO NOTHING" if table == "entry" else f"ON CONSTRAINT {table}_pkey DO UPDATE SET {changed}"
+        await target.executemany(
+            f"INSERT INTO {table} ({listed}) VALUES ({places}) ON CONFLICT {on_conflict}", [tuple(row) for row in rows]
+        )
+
+
+async def _check_the_same(upgraded: Ledger, ledger: Ledger, ours: Connection, theirs: Connection) -> None:
+    """Looking at it shows what is shown where the sums were kept all along, and keeps them."""
+    shown = [await _usage(each) for each in (upgraded, ledger)]
+    assert shown[0] == shown[1]
+    hours = [await each.fetch("SELECT * FROM usage_hour ORDER BY hour") for each in (ours, theirs)]
+    assert hours[0] == hours[1]
+    assert await ours.fetchval("SELECT usage_revision = revision FROM organization")
+    report = await verify(ours)
+    assert report.problems == []
+
+
+async def _usage(ledger: Ledger) -> list[OfferingUsage]:
+    async with ledger.snapshot("acme", SECONDS) as snapshot:
+        return [each for each in await snapshot.offering_usage() if each.enabled_allocations]

@@ -8,14 +8,17 @@ from typing import Any, Final
 import pytest
 
 from earmark.v1.error_reason_pb2 import ErrorReason
-from services.allocator.server import AllocatorServer
-from services.ledger.store.database import Connection
+from services.ledger.store.database import Connection, Pool
+from services.runtime.settings import Settings
 from tests.support.hostile import Attempt, Fields, Mischief
 from tests.support.reflected import ReflectedClient, Refusal, refusal_of
+from tests.support.service_stories import serving
 
 INPUTS: Final = int(os.environ.get("EARMARK_TEST_BAD_INPUTS", "3000"))
 SEED: Final = int(os.environ.get("EARMARK_TEST_BAD_INPUT_SEED", "1"))
 LATER: Final = {"seconds": int((datetime.now(UTC) + timedelta(days=365)).timestamp())}
+DAY_SECONDS: Final = 86_400
+TODAY: Final = int(datetime.now(UTC).timestamp()) // DAY_SECONDS * DAY_SECONDS
 ACME: Final = "organizations/acme"
 PRICE: Final = {"credits_per_block": "1", "block_units": 10, "max_credits": 5_000}
 
@@ -26,6 +29,7 @@ CODES: Final = {
     "RESOURCE_EXHAUSTED": {"QuotaFailure"},
     "FAILED_PRECONDITION": {"PreconditionFailure"},
     "ABORTED": set[str](),
+    "OUT_OF_RANGE": set[str](),
 }
 """The codes that bad input may have, each with its standard detail."""
 
@@ -68,13 +72,45 @@ RIGHT: Final[dict[str, Fields]] = {
     "UpdateOffering": {"offering": {"name": "offerings/spare", "price": PRICE}, "update_mask": {"paths": ["price"]}},
     "GetOffering": {"name": "offerings/app"},
     "ListOfferings": {"page_size": 1},
+    "CheckEntitlement": {"parent": ACME, "offering": "offerings/app"},
+    "CheckEntitlements": {
+        "parent": ACME,
+        "targets": [{"offering": "offerings/app"}, {"allocation": f"{ACME}/allocations/a"}],
+    },
+    "GetUsage": {"name": ACME},
+    "QueryUsageHistory": {
+        "name": ACME,
+        "interval": {"start_time": {"seconds": TODAY - 7 * DAY_SECONDS}, "end_time": {"seconds": TODAY + DAY_SECONDS}},
+        "step": 2,
+    },
+    "ForecastUsage": {"name": ACME, "until": LATER},
+    "EstimateCredits": {"lines": [{"offering": "offerings/app", "units": 30}], "organization": ACME},
+    "ListEntries": {
+        "parent": ACME,
+        "kinds": [10, 11],
+        "resource": f"{ACME}/allocations/a",
+        "interval": {"start_time": {"seconds": TODAY - DAY_SECONDS}, "end_time": {"seconds": TODAY + 2 * DAY_SECONDS}},
+        "after_revision": 1,
+        "page_size": 1,
+    },
+    "WatchUsage": {"name": ACME, "after_revision": 1},
+    "WatchBalances": {"names": [ACME, "organizations/witness"]},
 }
 
 
+LISTS_OF_ONE: Final = {
+    "ListAllocations": "allocations",
+    "ListSubscriptions": "subscriptions",
+    "ListEntries": "entries",
+}
+"""What may be asked of one organization, and the field with its items."""
+
+
 @pytest.fixture
-async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient]:
-    """With a catalogue, `acme` that the calls are about, and others that they are not."""
-    async with ReflectedClient(allocator.address) as client:
+async def reflected(database: str, pool: Pool, sound: None) -> AsyncIterator[ReflectedClient]:
+    """With a catalogue, `acme` that the calls are about, and others that they are not. Watches do not wait long."""
+    settings = Settings(database_url=database, listen_address="127.0.0.1:0", watch_heartbeat_seconds=0.1)
+    async with serving(settings, pool) as address, ReflectedClient(address) as client:
         for offering in ("app", "spare"):
             await client.call("CreateOffering", offering_id=offering, offering={"price": PRICE})
         for organization in ("aaaa", "acme", "witness"):
@@ -86,6 +122,8 @@ async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient
             for allocation in ("a", "b", "c"):
                 sent = {"allocation_id": allocation, "offering": "offerings/app", "units": 5}
                 await client.call("EnableAllocation", parent=parent, **sent)
+            sent = {"name": f"{parent}/allocations/a", "delta_units": 1, "request_id": "first"}
+            await client.call("AdjustAllocation", **sent)
         yield client
 
 
@@ -157,11 +195,11 @@ async def _attempt(client: ReflectedClient, attempt: Attempt) -> str:
     except Refusal as refused:
         _check(refused, size=4_096)
         return refused.reason
-    if attempt.method == "ApplyOperations":
+    if attempt.method in ("ApplyOperations", "CheckEntitlements"):
         for result in answer.results:
             if result.status.code:
                 _check(refusal_of(result.status), size=2_048)
-    if attempt.method in ("ListAllocations", "ListSubscriptions"):
+    if attempt.method in LISTS_OF_ONE:
         _check_parent(client, attempt, answer)
     return "OK"
 
@@ -179,7 +217,7 @@ def _check(refused: Refusal, size: int) -> None:
 def _check_parent(client: ReflectedClient, attempt: Attempt, answer: Any) -> None:
     """A list of one organization never shows another's, whatever the page token."""
     asked = client.message(client.methods[attempt.method].input_type).FromString(attempt.data)
-    items = answer.allocations if attempt.method == "ListAllocations" else answer.subscriptions
+    items = getattr(answer, LISTS_OF_ONE[attempt.method])
     if asked.parent != "organizations/-":
         assert all(each.name.startswith(f"{asked.parent}/") for each in items), "another organization's"
 
@@ -187,7 +225,7 @@ def _check_parent(client: ReflectedClient, attempt: Attempt, answer: Any) -> Non
 async def _tokens(client: ReflectedClient) -> dict[str, list[str]]:
     """Those of each list that the right request and its neighbours get."""
     found: dict[str, list[str]] = {}
-    for method in ("ListOrganizations", "ListSubscriptions", "ListAllocations", "ListOfferings"):
+    for method in ("ListOrganizations", "ListSubscriptions", "ListAllocations", "ListOfferings", "ListEntries"):
         answer = await client.call(method, **RIGHT[method])
         assert answer.next_page_token
         found[method] = [answer.next_page_token]

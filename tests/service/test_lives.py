@@ -15,9 +15,12 @@ from tests.model.lives import life
 from tests.support.frozen_clock import FrozenClock
 from tests.support.reflected import ReflectedClient
 from tests.support.wired_life import WiredLife
+from tests.support.wired_looks import WiredLooks
 
 LIVES: Final = int(os.environ.get("EARMARK_TEST_LIVES", "40"))
 STEPS: Final = 40
+LOOKING_EVERY: Final = 10
+"""So many steps are taken between two looks."""
 
 
 @pytest.fixture
@@ -39,11 +42,15 @@ async def test_every_life_goes_as_in_the_model(reflected: ReflectedClient, conne
     await clock.freeze()
     for seed in range(LIVES):
         lived = WiredLife(reflected, clock, connection, seed)
+        looks = WiredLooks(reflected, lived, seed)
         await lived.begin()
         for number, step in enumerate(life(seed, STEPS)):
             try:
                 await lived.take(step, number)
+                if number % LOOKING_EVERY == seed % LOOKING_EVERY:
+                    await looks.look()
             except AssertionError as difference:
                 difference.add_note(f"step {number} of life({seed}, {STEPS}): {step}")
                 raise
         await lived.compare_at_the_end()
+        await looks.look_back()

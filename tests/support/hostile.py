@@ -96,6 +96,11 @@ MAPS: Final[tuple[Mapping[str, str], ...]] = (
     *({f"k{i}": "v" for i in range(16)}, {f"k{i}": "v" for i in range(17)}, {f"k{i}\n": "\n" for i in range(1_001)}),
     {f"{i:02}" + "é" * 99: "\n" * 99 for i in range(16)},
 )
+RESUME_TOKENS: Final = (
+    *("", ":", "0:", "0:" + "0" * 64, "0:" + "0" * 63, "1:" + "0" * 64, "-1:" + "0" * 64, "00:" + "0" * 64),
+    *("1:" + "G" * 64, "1:" + "A" * 64, "9" * 19 + ":" + "a" * 64, "9" * 20 + ":" + "a" * 64, "1:" + "0" * 64 + "\n"),
+    *("9223372036854775807:" + "a" * 64, "9223372036854775808:" + "a" * 64, "\u0661:" + "0" * 64, "1" * LONG),
+)
 BITS: Final = (
     b"\x00",
     b"\xff" * 11,
@@ -174,6 +179,11 @@ class Mischief:
 
     def _values(self, method: str, field: FieldDescriptor) -> Sequence[Any]:
         """What a field of its kind may be set to; None takes it away."""
+        if field.name == "resume_token" and self._dice.random() < 0.8:
+            return RESUME_TOKENS
+        if field.name in ("targets", "lines", "names", "kinds"):
+            right = self._right[method][field.name]
+            return [[], *([right[0]] * count for count in (1, 2, 999, 1_000, 1_001)), right * 700]
         if field.name == "page_token" and self._dice.random() < 0.8:
             return [self._forged(method)]
         if field.name == "operations":
@@ -194,6 +204,8 @@ class Mischief:
         asked, *key = json.loads(base64.urlsafe_b64decode(token))
         keys: list[list[Any]] = [
             *(key, [], [""], ["", ""], ["acme"], ["acme", ""], ["aaaa", "a"], ["zzz", "z"], ["\0", "\0"], [1, 2]),
+            *(["acme", "1"], ["aaaa", "1"], ["witness", "1"], ["acme", "0"], ["acme", "-1"], ["acme", "9" * 19]),
+            *(["acme", "\u0661"], ["acme", "1" * 400], ["\x7f", "1"], ["", "1"], ["é", "1"]),
             *(["acme", "\ud800"], ["\ud800"], ["a"] * 9, [None], [["a"]], ["é" * 50], ["\x7f", ""], [key], [{}]),
         ]
         value = [asked, *self._dice.choice(keys)]

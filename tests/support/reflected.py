@@ -98,21 +98,24 @@ class ReflectedClient:
         return kind
 
     async def call(self, method: str, **fields: Any) -> Any:
-        """The answer; raises Refusal."""
+        """The answer, of a stream the first; raises Refusal."""
         return await self.send(method, self.request(method, **fields).SerializeToString())
 
     async def send(self, method: str, data: bytes, metadata: Metadata | None = None) -> Any:
         """As `call`, with any bytes for the request."""
         described = self.methods[method]
-        ask: Any = self._channel.unary_unary(
-            f"/{described.containing_service.full_name}/{method}",
-            request_serializer=None,
-            response_deserializer=self.message(described.output_type).FromString,
+        path = f"/{described.containing_service.full_name}/{method}"
+        answer = self.message(described.output_type).FromString
+        ask: Any = self._channel.unary_stream if described.server_streaming else self._channel.unary_unary
+        called = ask(path, request_serializer=None, response_deserializer=answer)(
+            data, timeout=SECONDS, metadata=metadata
         )
         try:
-            return await ask(data, timeout=SECONDS, metadata=metadata)
+            return await (called.read() if described.server_streaming else called)
         except aio.AioRpcError as error:
             raise _refusal(error) from None
+        finally:
+            called.cancel()
 
     def _reflect(self) -> None:
         with grpc.insecure_channel(self._address) as channel:

@@ -1,5 +1,6 @@
 """The ledger's rules held against the honest model, after every step of random lives of an organization."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from tests.support.side_by_side import SideBySide, live, settled_in_parts
 
 BLOCK = 25
 STEPS = 60
+LOOKING_EVERY = 10
+"""So many steps are taken between two looks."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,12 +28,16 @@ def without_a_database() -> Iterator[None]:
 def test_they_agree_after_every_step(first: int) -> None:
     for seed in range(first, first + BLOCK):
         both = SideBySide()
+        dice = random.Random(seed)
         for number, step in enumerate(life(seed, STEPS)):
             try:
                 both.take(step)
+                if number % LOOKING_EVERY == seed % LOOKING_EVERY:
+                    both.look(dice)
             except AssertionError as difference:
                 difference.add_note(f"step {number} of life({seed}, {STEPS}): {step}")
                 raise
+        both.look_back()
 
 
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)

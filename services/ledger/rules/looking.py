@@ -91,20 +91,20 @@ class EndingCredits:
     """Of these, those whose subscription has a renewal that is not over."""
 
 
-def ending_credits(subscriptions: Sequence[Subscription], now: datetime) -> list[EndingCredits]:
-    """Of ACTIVE subscriptions; each step includes those before it."""
-    renewed = renewals(subscriptions)
+def ending_credits(live: Sequence[Subscription], now: datetime) -> list[EndingCredits]:
+    """Of ACTIVE subscriptions; each step includes those before it. Given are those that are not over."""
+    renewed = renewals(live)
     found = []
     for days in ENDING_WITHIN_DAYS:
-        ending = [each for each in subscriptions if _ends_by(each, now + timedelta(days=days))]
+        ending = [each for each in live if _ends_by(each, now + timedelta(days=days))]
         total = sum(each.credits for each in ending)
         found.append(EndingCredits(days, total, sum(each.credits for each in ending if each.subscription in renewed)))
     return found
 
 
-def renewals(subscriptions: Iterable[Subscription]) -> dict[str, str]:
-    """The live renewal of each subscription that has one, by ids."""
-    return {each.renews: each.subscription for each in subscriptions if each.renews and not each.state.over}
+def renewals(live: Iterable[Subscription]) -> dict[str, str]:
+    """The renewal of each subscription that has one, by ids; given are those that are not over."""
+    return {each.renews: each.subscription for each in live if each.renews}
 
 
 def _ends_by(subscription: Subscription, instant: datetime) -> bool:

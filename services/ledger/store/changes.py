@@ -29,22 +29,21 @@ async def read_horizon(connection: Connection) -> datetime:
     return horizon
 
 
-async def read_certain_time(connection: Connection) -> datetime:
-    """Whatever a snapshot that is opened after this statement does not show takes effect at or after this instant.
+async def read_earliest_writer(connection: Connection) -> datetime | None:
+    """Since when, in Earmark's own time, somebody may be writing who is not committed yet; None if nobody is.
 
-    As `read_horizon`, in Earmark's own time: whoever writes reads the clock when its transaction has an id already.
-    Where the clock can be moved, whoever is still writing may have read it before it was.
+    Where the clock can be moved it may have been read before it was: then it is the beginning of time.
     """
-    certain: datetime = await connection.fetchval(
+    earliest: datetime | None = await connection.fetchval(
         """
-        SELECT CASE WHEN count(pid) = 0 THEN earmark_now()
+        SELECT CASE WHEN count(pid) = 0 THEN NULL
                     WHEN (SELECT movable FROM clock) THEN timestamptz '2000-01-01 00:00:00+00'
                     ELSE min(coalesce(xact_start, clock_timestamp() - interval '1 minute')) - interval '2 seconds' END
         FROM pg_stat_activity
         WHERE datname = current_database() AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()
         """
     )
-    return certain
+    return earliest
 
 
 async def read_identity(connection: Connection) -> str:
