@@ -138,7 +138,9 @@ async def test_the_expiry_worker_settles_at_once_and_stops(
     database: str, client: Client, organization: str, connection: Connection
 ) -> None:
     command = [sys.executable, "-m", EXPIRY]
-    with embedded.child(command, env=environment(database_url=database, redis_url=NO_REDIS, log_level="ERROR")) as process:
+    with embedded.child(
+        command, env=environment(database_url=database, redis_url=NO_REDIS, log_level="ERROR")
+    ) as process:
         await connected(connection, "earmark-expiry")
         end = datetime.now(UTC) + timedelta(seconds=3)
         await client.create_subscription(organization, credits=1, end_time=end, grace_period=timedelta())
