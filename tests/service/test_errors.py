@@ -26,6 +26,8 @@ PROVOKED_ELSEWHERE = {
     "MALFORMED_MESSAGE",  # tests/service/test_wire.py
     "TOO_MANY_WAITING",  # tests/service/test_wire.py
     "OUTCOME_UNKNOWN",  # needs a commit that is lost
+    "REVISION_NOT_REACHED",  # tests/service/test_watching.py
+    "HISTORY_REPLACED",  # tests/service/test_watching.py
 }
 
 

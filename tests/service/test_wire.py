@@ -17,6 +17,7 @@ from earmark.v1 import (
     catalog_service_pb2,
     organization_service_pb2,
     subscription_service_pb2,
+    usage_service_pb2,
 )
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection, Pool
@@ -34,6 +35,7 @@ METHODS = [
         catalog_service_pb2,
         organization_service_pb2,
         subscription_service_pb2,
+        usage_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
@@ -54,7 +56,7 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
 
 
 def test_all_methods_are_known() -> None:
-    assert len(METHODS) == 7 + 4 + 4 + 5
+    assert len(METHODS) == 9 + 4 + 4 + 5 + 7
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xff", b"\x0a\x7f"], ids=["no tag", "cut off"])
