@@ -101,7 +101,8 @@ class Lane:
         It is full as well where the ticket's turn would come too late: a queue whose end nobody sees helps no one.
         """
         full = len(self._queue) >= QUEUE_CALLS_MAX or self._queued_operations >= QUEUE_OPERATIONS_MAX
-        if full or self._now() + self._wait_seconds() > ticket.expires_at:
+        wait = self._wait_seconds()
+        if full or (wait and self._now() + wait > ticket.expires_at):
             raise too_many_waiting(self._organization, len(self._queue))
         if self._taken_at is not None and self._now() - self._taken_at > PATIENCE_SECONDS + COMMIT_PATIENCE_SECONDS:
             raise unavailable(
