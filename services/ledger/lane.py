@@ -36,8 +36,8 @@ QUEUE_CALLS_MAX: Final = 4_096
 QUEUE_OPERATIONS_MAX: Final = 100_000
 PACE_WEIGHT: Final = 0.3
 """Of the newest batch, in how long a batch takes."""
-PACE_MARGIN: Final = 1.25
-"""A batch may take so much longer than those before it."""
+PACE_MARGIN: Final = 2.0
+"""A batch may take longer than those before it, and a part of the caller's time is spent on the way."""
 COMPANY_SECONDS: Final = 0.005
 COMPANY_CALLS_MIN: Final = 4
 PATIENCE_SECONDS: Final = 5.0
