@@ -11,7 +11,7 @@ import pytest
 from services.ledger import lane, transaction
 from services.ledger.ledger import Ledger
 from services.ledger.rules.answers import Answer
-from services.ledger.rules.commands import Call, EnableAllocation
+from services.ledger.rules.commands import ApplyOperations, Call, EnableAllocation
 from services.ledger.rules.decide import decide
 from services.ledger.rules.refusal import Reason, Refused
 from services.ledger.store.database import Connection, Pool, connect_pool
@@ -277,6 +277,39 @@ async def test_a_full_queue_refuses_at_once(
     await asyncio.gather(first, *queued)
     assert await units_of(connection, "one-too-many") is None
     assert [await units_of(connection, f"host-{each}") for each in range(11)] == [1] * 11
+
+
+async def test_what_comes_too_late_is_refused_at_once(
+    acme: Ledger, connection: Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole batch is ahead of it, and by how long batches take its turn comes after its time."""
+    monkeypatch.setattr(lane, "BATCH_CALLS_MAX", 1)
+    async with locked(database, ["acme"]):
+        first = asyncio.create_task(do(acme, "acme", enable("first")))
+        await lock_is_wanted(connection)
+        acme._lanes["acme"]._batch_seconds = SECONDS
+        second = asyncio.create_task(do(acme, "acme", enable("second")))
+        await asyncio.sleep(0)  # It has come as far as the queue, where no whole batch is ahead of it.
+        assert (await refused(do(acme, "acme", enable("third")))).reason is Reason.TOO_MANY_WAITING
+        patient = asyncio.create_task(do(acme, "acme", enable("patient"), seconds=100 * SECONDS))
+        await asyncio.sleep(0)
+        assert not patient.done()
+    assert all(isinstance(each, Answer) for each in await asyncio.gather(first, second, patient))
+    assert await units_of(connection, "third") is None
+
+
+async def test_operations_fill_a_queue_too(
+    acme: Ledger, connection: Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "QUEUE_OPERATIONS_MAX", 3)
+    several = ApplyOperations(tuple(enable(f"host-{each}") for each in range(3)))
+    async with locked(database, ["acme"]):
+        first = asyncio.create_task(do(acme, "acme", enable("first")))
+        await lock_is_wanted(connection)
+        queued = asyncio.create_task(do(acme, "acme", several))
+        await asyncio.sleep(0)
+        assert (await refused(do(acme, "acme", enable("one-too-many")))).reason is Reason.TOO_MANY_WAITING
+    assert all(isinstance(each, Answer) for each in await asyncio.gather(first, queued))
 
 
 async def test_two_ledgers_on_one_organization_take_turns(acme: Ledger, connection: Connection, narrow: Pool) -> None:
