@@ -18,6 +18,8 @@ HISTORY_DAYS: Final = 365
 CALLS_PER_SECOND_MAX: Final = 15_000
 """Of one worker; beyond that it runs out of requests, and says so."""
 BATCHES_PER_SECOND_MAX: Final = 150
+SPARE: Final = 20
+"""In so short a time that luck decides how many there are."""
 
 ALLOCATIONS: Final = "/earmark.v1.AllocationService"
 USAGE: Final = "/earmark.v1.UsageService"
@@ -64,7 +66,7 @@ def _always(message: Message) -> Iterator[bytes]:
 
 def _enough(job: Load, per_second: int) -> int:
     rate = job.rate if job.rate else per_second
-    return math.ceil((job.warm_up_seconds + job.seconds) * rate) + 1
+    return math.ceil((job.warm_up_seconds + job.seconds) * rate) + 1 + job.in_flight + SPARE
 
 
 def _enable(job: Load, number: int) -> bytes:
