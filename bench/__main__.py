@@ -13,13 +13,14 @@ import click
 from rich.console import Console
 
 from bench.bench import Bench, Row
+from bench.capacity import SPREAD_ORGANIZATIONS
 from bench.crew import BenchError
 from bench.figures import Figures, rounded
 from bench.large import LARGE, create_large_organization
 from bench.once import ONCE
 from bench.prepare import create_organizations, settle_down
 from bench.report import facts, show, write
-from bench.rows import OF_LARGE, ROUND, SPREAD_ORGANIZATIONS
+from bench.rows import OF_LARGE, ROUND
 from bench.stage import stage
 
 ROWS: Final = (*ROUND, *ONCE)

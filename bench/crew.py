@@ -116,12 +116,15 @@ def environment(**settings: str) -> dict[str, str]:
 
 def _together(parts: Sequence[Answers]) -> Answers:
     codes: Counter[str] = Counter()
+    by_process: Counter[str] = Counter()
     for each in parts:
         codes.update(each.codes)
+        by_process.update(each.by_process)
     return Answers(
         finished=sum(each.finished for each in parts),
         seconds=parts[0].seconds,
         codes=dict(codes),
         latencies_ms=[latency for each in parts for latency in each.latencies_ms],
         first_error=next((each.first_error for each in parts if each.first_error), ""),
+        by_process=dict(by_process),
     )

@@ -7,6 +7,7 @@ LINE_BYTES_MAX: Final = 2**26
 
 NOOP: Final = "/earmark.bench.Bench/Noop"
 NAIVE_ENABLE: Final = "/earmark.bench.Bench/NaiveEnable"
+PROCESS: Final = "/earmark.bench.Bench/Process"
 COMMITS: Final = "/earmark.bench.Bench/Commits"
 SLOW_DOWN: Final = "/earmark.bench.Bench/SlowDown"
 
@@ -40,6 +41,8 @@ class Load:
     seconds: float = 2.5
     timeout_seconds: float = 30.0
     channels: int = 4
+    processes: int = 1
+    """The server's; each has an equal part of the channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class Answers:
     latencies_ms: list[float] = field(default_factory=list)
     """Of those that are OK and began, or were to begin, after the warm-up."""
     first_error: str = ""
+    by_process: dict[str, int] = field(default_factory=dict)
+    """Of those that are OK, how many each of the server's processes answered."""
 
 
 @dataclass(frozen=True, slots=True)

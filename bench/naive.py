@@ -47,7 +47,7 @@ class Naive:
         assert isinstance(call.command, EnableAllocation)
         offerings = await self._offering(connection, call.command.offering)
         async with connection.transaction():
-            state = await reads.lock_organization(connection, organization)
+            state = await _lock_organization(connection, organization)
             requests = await _read_request(connection, organization, call.request_id)
             allocations = await reads.read_allocations(connection, organization, [call.command.allocation])
             book = Book(state, allocations=allocations, offerings=offerings, requests=requests)
@@ -76,8 +76,28 @@ async def naive_pool(url: str) -> Pool:
         url,
         min_size=1,
         max_size=POOL_SIZE,
-        server_settings={"application_name": "bench-naive", "plan_cache_mode": "force_generic_plan", "jit": "off"},
+        server_settings={
+            "application_name": "bench-naive",
+            # The same plans as the ledger's: an index is asked, however small the tables were at first.
+            "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "jit": "off",
+        },
     )
+
+
+async def _lock_organization(connection: Connection, organization: str) -> Organization | None:
+    row = await connection.fetchrow(
+        """
+        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
+               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
+               threshold_percent, open_allocations, changed_revision, create_time, update_time,
+               usage_revision = revision AS usage_is_kept
+        FROM organization WHERE organization = $1 FOR UPDATE
+        """,
+        organization,
+    )
+    return reads.organization_from_row(row) if row else None
 
 
 async def _read_request(connection: Connection, organization: str, request_id: str) -> dict[str, Remembered]:

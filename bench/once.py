@@ -10,12 +10,12 @@ from time import monotonic
 from typing import Final
 
 from bench.bench import Bench, Row
+from bench.capacity import IN_FLIGHT
 from bench.crew import BenchError
 from bench.ending import create_ending_organizations
 from bench.figures import percentile
 from bench.load import OK
 from bench.prepare import HOT, settle_down
-from bench.rows import IN_FLIGHT
 from services.ledger.store.clock import advance_clock, read_clock
 from services.ledger.store.database import Connection
 

@@ -18,7 +18,8 @@ NAIVE_SPREAD: Final = "naive-spread-"
 BATCH: Final = "batch"
 BATCH_ALONE: Final = "batch-alone"
 SLOW: Final = "slow"
-ALONE: Final = (HOT, NAIVE_HOT, BATCH, BATCH_ALONE, SLOW)
+NEIGHBOUR: Final = "neighbour"
+ALONE: Final = (HOT, NAIVE_HOT, BATCH, BATCH_ALONE, SLOW, NEIGHBOUR)
 
 CREATING_AT_ONCE: Final = 32
 CONNECTIONS: Final = 16

@@ -18,7 +18,6 @@ from bench.targets import TARGETS, Target
 UNITS = (
     ("ops_per_s", "operations/s"),
     ("_rps", "calls/s"),
-    ("_rps_2p", "calls/s"),
     ("_per_s", "per second"),
     ("_ms", "ms"),
     ("_mb", "MiB"),

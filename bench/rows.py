@@ -5,20 +5,20 @@ from time import monotonic
 from typing import Final
 
 from bench.bench import Bench, Row, latency, rate
+from bench.capacity import full, full_spread, two_processes
 from bench.following import notices, watches
 from bench.large import LARGE
+from bench.neighbour import slow_neighbour
 from bench.overload import overload
 from bench.prepare import BATCH, BATCH_ALONE, HOT, NAIVE_HOT, NAIVE_SPREAD, SPREAD
 
-IN_FLIGHT: Final = 256
 BATCHES_IN_FLIGHT: Final = 4
-SPREAD_ORGANIZATIONS: Final = 1_000
 
 Figures = Mapping[str, float]
 
 
 async def noop(bench: Bench) -> Figures:
-    together = await bench.run(bench.job("noop", in_flight=bench.scaled(IN_FLIGHT)))
+    together = await bench.run(full(bench, "noop"))
     alone = await bench.run(bench.job("noop", in_flight=1))
     return {"noop_rps": rate(together), "noop_p50_ms": latency(alone, 50)}
 
@@ -38,27 +38,21 @@ async def commit(bench: Bench) -> Figures:
 
 
 async def naive_hot(bench: Bench) -> Figures:
-    return {"naive_hot_rps": rate(await bench.run(bench.job("naive", NAIVE_HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+    return {"naive_hot_rps": rate(await bench.run(full(bench, "naive", NAIVE_HOT)))}
 
 
 async def naive_spread(bench: Bench) -> Figures:
-    job = bench.job(
-        "naive", NAIVE_SPREAD, organizations=bench.scaled(SPREAD_ORGANIZATIONS), in_flight=bench.scaled(IN_FLIGHT)
-    )
-    return {"naive_spread_rps": rate(await bench.run(job))}
+    return {"naive_spread_rps": rate(await bench.run(full_spread(bench, "naive", NAIVE_SPREAD)))}
 
 
 async def hot(bench: Bench) -> Figures:
-    capacity = rate(await bench.run(bench.job("enable", HOT, in_flight=bench.scaled(IN_FLIGHT))))
+    capacity = rate(await bench.run(full(bench, "enable", HOT)))
     half = await bench.run(bench.job("enable", HOT, rate=capacity / 2))
     return {"hot_rps": capacity, "hot_p50_ms": latency(half, 50), "hot_p99_ms": latency(half, 99)}
 
 
 async def spread(bench: Bench) -> Figures:
-    job = bench.job(
-        "enable", SPREAD, organizations=bench.scaled(SPREAD_ORGANIZATIONS), in_flight=bench.scaled(IN_FLIGHT)
-    )
-    return {"spread_rps": rate(await bench.run(job))}
+    return {"spread_rps": rate(await bench.run(full_spread(bench, "enable", SPREAD)))}
 
 
 async def single(bench: Bench) -> Figures:
@@ -75,11 +69,11 @@ async def batch(bench: Bench) -> Figures:
 
 
 async def replay(bench: Bench) -> Figures:
-    return {"replay_rps": rate(await bench.run(bench.job("replay", HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+    return {"replay_rps": rate(await bench.run(full(bench, "replay", HOT)))}
 
 
 async def check(bench: Bench) -> Figures:
-    return {"check_rps": rate(await bench.run(bench.job("check", HOT, in_flight=bench.scaled(IN_FLIGHT))))}
+    return {"check_rps": rate(await bench.run(full(bench, "check", HOT)))}
 
 
 async def usage(bench: Bench) -> Figures:
@@ -105,6 +99,8 @@ ROUND: Final = (
     Row(("batch_ops_per_s", "batch1_ops_per_s"), batch),
     Row(("replay_rps",), replay),
     Row(("check_rps",), check),
+    Row(("noop_2p_rps", "hot_2p_rps", "spread_2p_rps", "check_2p_rps"), two_processes),
+    Row(("slow_neighbour_p99_ms", "no_slow_neighbour_p99_ms"), slow_neighbour, needs=("spread_rps",)),
     Row(("watch_p99_ms",), watches, needs=("hot_rps",)),
     Row(("notice_p99_ms",), notices, needs=("hot_rps",)),
     Row(("usage_p99_ms",), usage),

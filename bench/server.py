@@ -1,14 +1,16 @@
 """The process that is measured: an allocator that has, behind the same gate, what it is to be compared with.
 
 With `--batch-calls-max` it is another one, whose commits can be slowed down from outside: then the lane is the limit,
-and not gRPC.
+and not gRPC. With `--processes` it is several that share one port, as those of `earmark-allocator --processes` do.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections import deque
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from functools import partial
 from time import monotonic
@@ -18,23 +20,25 @@ from unittest.mock import patch
 import asyncpg
 import grpc
 
-from bench.jobs import COMMITS, NAIVE_ENABLE, NOOP, SLOW_DOWN
+from bench.jobs import COMMITS, NAIVE_ENABLE, NOOP, PROCESS, SLOW_DOWN
 from bench.naive import Naive, naive_pool
 from earmark.v1 import allocation_service_pb2 as pb
 from services.allocator.calling import Context
+from services.allocator.processes import SHARE_PORT, CannotShare, leave_with_parent, serve_with
 from services.allocator.server import AllocatorServer
-from services.ledger import lane, transaction
-from services.ledger.committing import commit
+from services.ledger import lane, together, transaction
+from services.ledger.committing import commit, durably
 from services.ledger.rules.answers import Balance
 from services.ledger.starting import CannotStart, open_pool
 from services.ledger.store.database import Connection
 from services.notices.listener import Listener
 from services.notices.publisher import Publisher
 from services.runtime.monitoring import Monitoring
-from services.runtime.process import run
+from services.runtime.process import read_settings, run, stop_on_signals
 from services.runtime.settings import Settings
 
 NAME: Final = "bench-server"
+MODULE: Final = "bench.server"
 COMMITS_KEPT: Final = 100_000
 
 
@@ -52,6 +56,7 @@ class Bench(grpc.GenericRpcHandler):
                 request_deserializer=pb.EnableAllocationRequest.FromString,
                 response_serializer=pb.EnableAllocationResponse.SerializeToString,
             ),
+            PROCESS: grpc.unary_unary_rpc_method_handler(self.process),
             COMMITS: grpc.unary_unary_rpc_method_handler(self.commits),
             SLOW_DOWN: grpc.unary_unary_rpc_method_handler(self.slow_down),
         }
@@ -64,6 +69,10 @@ class Bench(grpc.GenericRpcHandler):
 
     async def naive_enable(self, request: pb.EnableAllocationRequest, context: Context) -> pb.EnableAllocationResponse:
         return await self._naive.enable(request)
+
+    async def process(self, _: bytes, context: Context) -> bytes:
+        """Which one this is."""
+        return str(os.getpid()).encode()
 
     async def commits(self, organization: bytes, context: Context) -> bytes:
         """The last commits of an organization: [revision, when it was known in the machine's monotonic time]."""
@@ -83,8 +92,14 @@ class Bench(grpc.GenericRpcHandler):
         await asyncio.sleep(self._delay_seconds)
         await commit(connection, under_way)
 
+    async def slow_durably(self, connection: Connection, committing: Coroutine[Any, Any, Any]) -> object:
+        await asyncio.sleep(self._delay_seconds)
+        return await durably(connection, committing)
 
-async def serve(batch_calls_max: int, settings: Settings, stop: asyncio.Event, monitoring: Monitoring) -> None:
+
+async def serve(
+    batch_calls_max: int, share_port: bool, settings: Settings, stop: asyncio.Event, monitoring: Monitoring
+) -> None:
     try:
         pool = await open_pool(settings.database_url, name=NAME, size=settings.database_connections)
     except CannotStart as error:
@@ -100,25 +115,45 @@ async def serve(batch_calls_max: int, settings: Settings, stop: asyncio.Event, m
             bench.note(balance)
             publisher.publish(balance)
 
-        server = AllocatorServer(settings, pool, monitoring.registry, announce, extra_handlers=[bench])
+        server = AllocatorServer(
+            settings, pool, monitoring.registry, announce, extra_handlers=[bench], share_port=share_port
+        )
         await server.start()
         listener = Listener(settings.redis_url, settings.notice_prefix, server.hub.hear)
         with ExitStack() as patched:
             if batch_calls_max:
                 patched.enter_context(patch.object(lane, "BATCH_CALLS_MAX", batch_calls_max))
                 patched.enter_context(patch.object(transaction, "commit", bench.slow_commit))
+                patched.enter_context(patch.object(together, "durably", bench.slow_durably))
             async with asyncio.TaskGroup() as group:
-                listening = group.create_task(listener.run())
+                beside: list[asyncio.Task[Any]] = [group.create_task(listener.run())]
+                if share_port:
+                    beside.append(group.create_task(leave_with_parent(stop)))
                 print(f"serving on {server.address}", flush=True)
                 await stop.wait()
                 await server.stop()
-                listening.cancel()
+                for each in beside:
+                    each.cancel()
+
+
+async def _serve_with(processes: int, settings: Settings) -> int:
+    try:
+        return await serve_with(processes, settings, stop_on_signals(), MODULE)
+    except CannotShare as error:
+        sys.exit(f"{NAME}: {error}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--batch-calls-max", type=int, default=0)
-    run(NAME, partial(serve, parser.parse_args().batch_calls_max))
+    parser = argparse.ArgumentParser(description="The server of `make bench`, set up by EARMARK_... variables.")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--batch-calls-max", type=int, default=0, help="and commits can be slowed down; 0: neither")
+    either.add_argument("--processes", type=int, default=1, help="so many share the port")
+    parser.add_argument(SHARE_PORT, action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.processes == 1:
+        run(NAME, partial(serve, options.batch_calls_max, options.share_port))
+    else:
+        sys.exit(asyncio.run(_serve_with(options.processes, read_settings(NAME))))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ TARGETS: Final = {
         lambda median: 3 * (median("noop_p50_ms") + median("commit_p50_ms")),
         at_least=False,
     ),
+    "slow_neighbour_p99_ms": Target(
+        "2 x no_slow_neighbour_p99_ms", lambda median: 2 * median("no_slow_neighbour_p99_ms"), at_least=False
+    ),
     "batch_ops_per_s": _rate(20_000),
     "batch1_ops_per_s": _rate(12_000),
     "replay_rps": Target("hot_rps", lambda median: median("hot_rps"), at_least=True),

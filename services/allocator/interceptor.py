@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from services.allocator.errors import status_of
 from services.allocator.metrics import OK, AllocatorMetrics
-from services.ledger.lane import internal_error
+from services.ledger.refusals import internal_error
 from services.ledger.rules.refusal import FieldViolation, Reason, Refused
 
 log = logging.getLogger(__name__)

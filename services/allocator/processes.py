@@ -19,16 +19,20 @@ from services.runtime.settings import Settings
 SHARE_PORT: Final = "--share-port"
 """What tells a process that it is one of several."""
 SERVING: Final = "serving on "
+ALLOCATOR: Final = "services.allocator"
 
 
 class CannotShare(Exception):
     """The address cannot be had, or a process did not start; the message says which."""
 
 
-async def serve_with(processes: int, settings: Settings, stop: asyncio.Event) -> int:
-    """Runs so many processes until `stop` is set or one of them ends; returns the exit status. Raises CannotShare."""
+async def serve_with(processes: int, settings: Settings, stop: asyncio.Event, module: str = ALLOCATOR) -> int:
+    """Runs so many processes until `stop` is set or one of them ends; returns the exit status. Raises CannotShare.
+
+    The module is run as each of them: told `SHARE_PORT`, it says where it serves, and leaves with its parent.
+    """
     async with _reserved(settings.listen_address) as address:
-        children = [await _start(index, address, settings) for index in range(processes)]
+        children = [await _start(index, address, settings, module) for index in range(processes)]
         try:
             served = await asyncio.gather(*map(_address_of, children))
             print(f"{SERVING}{served[0]}", flush=True)
@@ -66,7 +70,7 @@ async def _reserved(listen_address: str) -> AsyncIterator[str]:
         raise CannotShare(f"cannot listen on {listen_address}: {error.strerror}") from error
 
 
-async def _start(index: int, address: str, settings: Settings) -> asyncio.subprocess.Process:
+async def _start(index: int, address: str, settings: Settings, module: str) -> asyncio.subprocess.Process:
     environment = {**os.environ, "EARMARK_LISTEN_ADDRESS": address}
     host, _, port = settings.metrics_address.rpartition(":")
     if port and int(port):
@@ -74,7 +78,7 @@ async def _start(index: int, address: str, settings: Settings) -> asyncio.subpro
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "services.allocator",
+        module,
         SHARE_PORT,
         env=environment,
         stdin=asyncio.subprocess.PIPE,

@@ -11,7 +11,8 @@ import asyncpg
 
 from services.ledger.catalog import CatalogUnconfirmed, Change, change_catalog, was_committed
 from services.ledger.committing import CommitLost, NotReplicated
-from services.ledger.lane import RETRY_SECONDS_MAX, outcome_unknown
+from services.ledger.lane import RETRY_SECONDS_MAX
+from services.ledger.refusals import outcome_unknown
 from services.ledger.rules import names
 from services.ledger.rules.cataloguing import CatalogCommand
 from services.ledger.rules.price import Offering

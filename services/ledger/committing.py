@@ -6,13 +6,17 @@ loses what was acknowledged.
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import asyncpg
 
 from services.ledger.store.database import AWAY, Connection
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class CommitLost(Exception):
@@ -25,6 +29,11 @@ class NotReplicated(Exception):
 
 async def commit(connection: Connection, transaction: asyncpg.transaction.Transaction) -> None:
     """Returns when the transaction is durable. Raises CommitLost or NotReplicated."""
+    await durably(connection, transaction.commit())
+
+
+async def durably(connection: Connection, committing: Coroutine[Any, Any, T]) -> T:
+    """What a statement that commits returns, once that is durable. Raises CommitLost or NotReplicated."""
     warnings: list[object] = []
 
     def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -32,7 +41,7 @@ async def commit(connection: Connection, transaction: asyncpg.transaction.Transa
 
     connection.add_log_listener(listener)
     try:
-        await asyncio.shield(transaction.commit())
+        returned = await asyncio.shield(committing)
         await asyncio.sleep(0)  # The listener is called on the loop's next turn.
     except AWAY as error:
         raise CommitLost(str(error)) from error
@@ -41,6 +50,7 @@ async def commit(connection: Connection, transaction: asyncpg.transaction.Transa
             connection.remove_log_listener(listener)
     if warnings:
         raise NotReplicated(str(warnings[0]))
+    return returned
 
 
 async def roll_back(transaction: asyncpg.transaction.Transaction) -> None:

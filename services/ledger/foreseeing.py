@@ -4,8 +4,8 @@ import asyncio
 import threading
 from datetime import datetime
 
-from services.ledger.lane import unavailable
 from services.ledger.opening import open_book
+from services.ledger.refusals import unavailable
 from services.ledger.rules.book import NotLoaded, Shelf
 from services.ledger.rules.forecasting import Draft, Forecast, forecast
 from services.ledger.rules.model import Organization

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.ledger.committing import NotReplicated
+from services.ledger.gathering import Gathering
 from services.ledger.metrics import LedgerMetrics
+from services.ledger.refusals import internal_error, outcome_unknown, too_many_waiting, unavailable
 from services.ledger.rules import names
 from services.ledger.rules.commands import ApplyOperations, Call
 from services.ledger.rules.refusal import Reason, Refused
@@ -24,6 +26,7 @@ from services.ledger.transaction import (
     Commit,
     Unconfirmed,
     Verdict,
+    Work,
     carry_out,
     was_committed,
 )
@@ -38,6 +41,8 @@ PACE_WEIGHT: Final = 0.3
 """Of the newest batch, in how long a batch takes."""
 PACE_MARGIN: Final = 2.0
 """A batch may take longer than those before it, and a part of the caller's time is spent on the way."""
+TOGETHER_OPERATIONS_MAX: Final = 16
+"""More than that are worth a transaction of their own."""
 COMPANY_SECONDS: Final = 0.005
 COMPANY_CALLS_MIN: Final = 4
 PATIENCE_SECONDS: Final = 5.0
@@ -74,12 +79,14 @@ class Lane:
     def __init__(
         self,
         pool: Pool,
+        gathering: Gathering,
         organization: str,
         announce: Announce,
         metrics: LedgerMetrics,
         when_idle: Callable[[str], None],
     ) -> None:
         self._pool = pool
+        self._gathering = gathering
         self._organization = organization
         self._announce = announce
         self._metrics = metrics
@@ -187,13 +194,14 @@ class Lane:
                 ticket.taken = True
                 self._metrics.wait_seconds.observe(now - ticket.since)
             self._metrics.batch_calls.observe(len(claimed))
-            return [ticket.call for ticket in claimed if ticket.call]
+            return _calls(claimed)
 
         try:
-            calls = [ticket.call for ticket in batch if ticket.call]
-            verdicts = await carry_out(
-                self._pool, self._organization, calls, claim, self._announce, self._metrics.transactions
-            )
+            work = Work(self._organization, _calls(batch), claim)
+            verdicts = await self._gathering.carry_out(work) if _weight(batch) <= TOGETHER_OPERATIONS_MAX else None
+            if verdicts is None:
+                _release(claimed)
+                verdicts = await carry_out(self._pool, work, self._announce, self._metrics.transactions)
         except Unconfirmed as unconfirmed:
             log.warning("%s: connection lost during commit; looking it up", self._organization)
             with self._metrics.commits_unconfirmed.track_inprogress():
@@ -241,6 +249,14 @@ class Lane:
         return asyncio.get_running_loop().time()
 
 
+def _calls(batch: Sequence[Ticket]) -> list[Call]:
+    return [ticket.call for ticket in batch if ticket.call]
+
+
+def _weight(batch: Sequence[Ticket]) -> int:
+    return sum(ticket.weight for ticket in batch)
+
+
 def _release(claimed: Sequence[Ticket]) -> None:
     """Nothing of it was carried out."""
     for ticket in claimed:
@@ -253,32 +269,3 @@ def _deliver(claimed: Sequence[Ticket], verdicts: Sequence[Verdict]) -> None:
         verdict = next(remaining) if ticket.call else None
         if not ticket.verdict.done():
             ticket.verdict.set_result(verdict)
-
-
-def too_many_waiting(organization: str, waiting: int) -> Refused:
-    return Refused(
-        Reason.TOO_MANY_WAITING,
-        f"{waiting} calls are waiting for {names.organization_name(organization)}; try again in a moment",
-        {"waiting": str(waiting)},
-        names.organization_name(organization),
-    )
-
-
-def outcome_unknown(name: str) -> Refused:
-    """Whether the call about the named resource was carried out could not be found out in time."""
-    text = f"{name}: whether the call was carried out is not known; send it again with the same request id"
-    return Refused(Reason.OUTCOME_UNKNOWN, text, {"outcome": "unknown"}, name)
-
-
-def unavailable(reason: Reason, organization: str) -> Refused:
-    """A call that was not carried out, for a reason of the service's own."""
-    name = names.organization_name(organization)
-    text = {
-        Reason.LOCK_TIMEOUT: "the call's turn did not come in time",
-        Reason.DATABASE_UNAVAILABLE: "the database cannot be reached",
-    }[reason]
-    return Refused(reason, f"{name}: {text}; nothing was changed, try again in a moment", {}, name)
-
-
-def internal_error() -> Refused:
-    return Refused(Reason.INTERNAL, "internal error; the cause is in the server's log")

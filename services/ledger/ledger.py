@@ -13,9 +13,11 @@ from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
 from services.ledger.checking import Checks
 from services.ledger.foreseeing import open_draft, reckon
-from services.ledger.lane import Lane, Ticket, outcome_unknown, too_many_waiting, unavailable
+from services.ledger.gathering import Gathering
+from services.ledger.lane import Lane, Ticket
 from services.ledger.metrics import LedgerMetrics
-from services.ledger.opening import read_rows
+from services.ledger.opening import read_rows_of
+from services.ledger.refusals import outcome_unknown, too_many_waiting, unavailable
 from services.ledger.rules import names
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.cataloguing import CatalogCommand
@@ -29,6 +31,7 @@ from services.ledger.store import reads, snapshots
 from services.ledger.store.changes import read_earliest_writer
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
 from services.ledger.store.usage_reads import EntitlementRows, read_entitlements
+from services.ledger.together import DECIDED_WITHIN
 from services.ledger.transaction import Announce, decide_all
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ class Ledger:
         self._metrics = metrics or LedgerMetrics()
         self._metrics.count_lanes(lambda: self._waiting, self._deepest)
         self._lanes: dict[str, Lane] = {}
+        self._gathering = Gathering(pool, announce, self._metrics.transactions)
         self._waiting = 0
         self._catalog = CatalogLane(pool)
         self._forecasting = asyncio.Lock()
@@ -76,11 +80,9 @@ class Ledger:
         left = _time_left(seconds)
         while True:
             async with self._reading(left()) as connection:
-                state = await reads.read_organization(connection, organization)
-                rows = await read_rows(connection, organization, rehearsed)
-                if state is None or not state.is_due(rows.now):
-                    now = max(rows.now, state.settled_time) if state else rows.now
-                    _, verdicts = await decide_all(connection, organization, state, rows, rehearsed, now)
+                rows = await read_rows_of(connection, organization, rehearsed)
+                if rows.state is None or not rows.state.is_due(rows.now):
+                    _, verdicts = await decide_all(connection, organization, rows, rehearsed, rows.never_earlier)
                     return verdicts
             await self.settle(organization, left())
 
@@ -120,21 +122,25 @@ class Ledger:
         """The steps of the interval that begin no later than now, and now. What is over never changes again.
 
         A call that is under way may have read the clock before a step ended, and be committed after. So where somebody
-        is still writing since before the last step ended, whoever has the organization's row is waited for.
+        is still writing since before the last step ended, whoever has the organization's row is waited for; and that
+        is DECIDED_WITHIN after the step, since whoever locks the row may have read the clock so long before.
         """
         left = _time_left(seconds)
         async with self._connected(left()) as connection:
             # What the snapshot will not show takes effect at `certain` or later: whoever is not writing yet reads the
             # clock after us.
             certain = await reads.read_now(connection)
-            certain = min(certain, await read_earliest_writer(connection) or certain)
+            certain = min(certain, await read_earliest_writer(connection) or certain) - DECIDED_WITHIN
         while True:
             async with self.snapshot(organization, left()) as snapshot:
                 state, as_of = snapshot.one_organization()
-                if interval.over_by(as_of) <= max(certain, state.settled_time, interval.start):
+                over_by = interval.over_by(as_of)
+                if over_by <= max(certain, state.settled_time, interval.start):
                     return await snapshot.history(interval, as_of), as_of
+            certain = as_of - DECIDED_WITHIN
+            if over_by > certain:
+                await asyncio.sleep((over_by - certain).total_seconds())
             await self.settle(organization, left())
-            certain = as_of
 
     async def forecast(self, organization: str, until: datetime, seconds: float) -> tuple[Balance, Forecast]:
         """The figures now, and what time alone will make of them. One at a time: a long one fills a processor."""
@@ -164,12 +170,11 @@ class Ledger:
         """What a forecast is reckoned in, and now."""
         while True:
             async with self._reading(left()) as connection:
-                state = await reads.read_organization(connection, organization)
+                rows = await read_rows_of(connection, organization, ())
+                state, now = rows.state, rows.never_earlier
                 if state is None:
                     raise organization_not_found(organization)
-                rows = await read_rows(connection, organization, ())
                 if not state.is_due(rows.now):
-                    now = max(rows.now, state.settled_time)
                     _check_not_past(until, now)
                     return await open_draft(connection, replace(state, settled_time=now), rows, until), now
             await self.settle(organization, left())
@@ -233,7 +238,7 @@ class Ledger:
             lane = self._lanes.get(organization)
             if lane is None:
                 lane = self._lanes[organization] = Lane(
-                    self._pool, organization, self._announce, self._metrics, self._forget
+                    self._pool, self._gathering, organization, self._announce, self._metrics, self._forget
                 )
             lane.submit(ticket)
         except Refused as refused:

@@ -1,6 +1,6 @@
 """Opening an organization's book from the database, and writing it back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -33,15 +33,14 @@ ROWS_PER_STATEMENT: Final = 5_000
 """Encoding more at once would keep all others waiting; and a statement has its greatest size."""
 
 
-async def read_rows(connection: Connection, organization: str, calls: Sequence[Call]) -> BookRows:
-    """What the calls need, and the clock. The organization's row is locked before, where it is to be written."""
-    named = Named(
-        subscriptions=_named_subscriptions(calls),
-        allocations=_named_allocations(calls),
-        offerings=_named_offerings(calls),
-        request_ids=[call.request_id for call in calls if call.request_id],
-    )
-    return await read_book_rows(connection, organization, named)
+async def read_rows(connection: Connection, calls: Mapping[str, Sequence[Call]]) -> dict[str, BookRows]:
+    """What each organization's calls need, and the clock. Its row is locked before, where it is to be written."""
+    return await read_book_rows(connection, {organization: _named(each) for organization, each in calls.items()})
+
+
+async def read_rows_of(connection: Connection, organization: str, calls: Sequence[Call]) -> BookRows:
+    """As `read_rows`, of one organization."""
+    return (await read_rows(connection, {organization: calls}))[organization]
 
 
 async def open_book(
@@ -70,17 +69,24 @@ async def open_book(
 
 async def write_book(connection: Connection, book: Book, *, existed: bool, now: datetime) -> None:
     """Writes what changed, with the organization's time and next transition brought up to date."""
+    changes = changes_of(book, existed=existed, now=now)
+    if changes is not None:
+        for part in _parts(changes):
+            await writes.write_changes(connection, part)
+
+
+def changes_of(book: Book, *, existed: bool, now: datetime) -> Changes | None:
+    """What is to be written, as in `write_book`; None if nothing is."""
     state = book.organization
     if state is None or not (book.entries or book.remembered):
-        return
-    key = state.organization
+        return None
     if not book.entries:
-        await writes.insert_requests(connection, key, book.remembered, now)
-        return
-    state = replace(state, settled_time=now, next_transition_time=next_transition_time(book.live_subscriptions(), now))
-    if not existed:
-        await writes.insert_organization(connection, state)
-    changes = Changes(
+        return Changes(state.organization, now, remembered=book.remembered)
+    return Changes(
+        state.organization,
+        now,
+        replace(state, settled_time=now, next_transition_time=next_transition_time(book.live_subscriptions(), now)),
+        is_new=not existed,
         entries=book.entries,
         hours=usage_hours(book.entries),
         subscriptions=[book.subscriptions[each] for each in sorted(book.changed_subscriptions)],
@@ -88,8 +94,6 @@ async def write_book(connection: Connection, book: Book, *, existed: bool, now: 
         usage=offering_changes(book),
         remembered=book.remembered,
     )
-    for part in _parts(changes):
-        await writes.write_changes(connection, state, part, now)
 
 
 def _parts(changes: Changes) -> Iterator[Changes]:
@@ -99,7 +103,7 @@ def _parts(changes: Changes) -> Iterator[Changes]:
     yield replace(changes, entries=entries[first], allocations=allocations[first])
     for start in range(ROWS_PER_STATEMENT, max(len(entries), len(allocations)), ROWS_PER_STATEMENT):
         part = slice(start, start + ROWS_PER_STATEMENT)
-        yield Changes(entries=entries[part], allocations=allocations[part])
+        yield Changes(changes.organization, changes.now, entries=entries[part], allocations=allocations[part])
 
 
 async def sum_up_usage(connection: Connection, organization: str) -> None:
@@ -108,6 +112,15 @@ async def sum_up_usage(connection: Connection, organization: str) -> None:
     await usage_tables.sum_up_offerings(connection, organization)
     await usage_tables.sum_up_hours(connection, organization)
     await usage_tables.mark_usage_kept(connection, organization)
+
+
+def _named(calls: Sequence[Call]) -> Named:
+    return Named(
+        subscriptions=_named_subscriptions(calls),
+        allocations=_named_allocations(calls),
+        offerings=_named_offerings(calls),
+        request_ids=[call.request_id for call in calls if call.request_id],
+    )
 
 
 def _commands(calls: Iterable[Call]) -> Iterable[Command]:

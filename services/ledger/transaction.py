@@ -12,7 +12,7 @@ import asyncpg
 
 from services.ledger.committing import CommitLost, NotReplicated, commit, roll_back
 from services.ledger.metrics import TransactionMetrics
-from services.ledger.opening import open_book, read_rows, sum_up_usage, write_book
+from services.ledger.opening import open_book, read_rows_of, sum_up_usage, write_book
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call
@@ -34,6 +34,16 @@ Verdict = Answer | Refused
 
 Claim = Callable[[], Sequence[Call]]
 """Asked once the lock is granted and nothing is due: which calls of the batch are still to be carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Calls to one organization. Those claimed are carried out."""
+
+    organization: str
+    calls: Sequence[Call]
+    claim: Claim
+
 
 Announce = Callable[[Balance], None]
 """Told the figures after each commit that wrote entries. It neither waits nor raises."""
@@ -67,25 +77,18 @@ class Commit:
     """After it."""
 
 
-async def carry_out(
-    pool: Pool,
-    organization: str,
-    batch: Sequence[Call],
-    claim: Claim,
-    announce: Announce,
-    metrics: TransactionMetrics,
-) -> list[Verdict]:
+async def carry_out(pool: Pool, work: Work, announce: Announce, metrics: TransactionMetrics) -> list[Verdict]:
     """The verdict of each claimed call, after the commit of all that were accepted. One refusal fails no neighbour.
 
     What is due is settled and committed first. Raises Busy, Away, Unconfirmed or NotReplicated.
     """
     async with ledger_connection(pool, metrics) as connection:
         for _ in range(SETTLING_ROUNDS_MAX):
-            verdicts = await _try_to_carry_out(connection, organization, batch, claim, announce, metrics)
+            verdicts = await _try_to_carry_out(connection, work, announce, metrics)
             if verdicts is not None:
                 return verdicts
-            await settle_organization(connection, organization, announce, metrics)
-    raise RuntimeError(f"{organization}: settling it changes nothing of what is due")
+            await settle_organization(connection, work.organization, announce, metrics)
+    raise RuntimeError(f"{work.organization}: settling it changes nothing of what is due")
 
 
 @asynccontextmanager
@@ -118,11 +121,11 @@ async def settle_organization(
     try:
         lock = reads.lock_organization_if_free if skip_if_locked else reads.lock_organization
         with metrics.lock_wait_seconds.time():
-            state = await lock(connection, organization)
+            locked = await lock(connection, organization)
         book, now = None, None
-        if state is not None:
-            rows = await read_rows(connection, organization, ())
-            now = _never_earlier(rows.now, state)
+        if locked:
+            rows = await read_rows_of(connection, organization, ())
+            now, state = rows.never_earlier, rows.known_state
             await _keep_usage(connection, state)
             book = await _settle_and_write(connection, state, rows, now) if state.is_due(now) else None
     except BaseException:
@@ -142,21 +145,16 @@ async def settle_organization(
 
 
 async def decide_all(
-    connection: Connection,
-    organization: str,
-    state: Organization | None,
-    rows: BookRows,
-    calls: Sequence[Call],
-    now: datetime,
+    connection: Connection, organization: str, rows: BookRows, calls: Sequence[Call], now: datetime
 ) -> tuple[Book, list[Verdict]]:
     """Each call's verdict, one after the other, in a book that nobody has written yet. The rows are those they need."""
     shelves: frozenset[Shelf] = frozenset()
     while True:
-        book = await open_book(connection, organization, state, rows, shelves, Book)
+        book = await open_book(connection, organization, rows.state, rows, shelves, Book)
         try:
             if shelves:  # It may be long, and others have calls to answer.
-                return book, await asyncio.to_thread(_verdicts, book, organization, calls, now)
-            return book, _verdicts(book, organization, calls, now)
+                return book, await asyncio.to_thread(verdicts_of, book, organization, calls, now)
+            return book, verdicts_of(book, organization, calls, now)
         except NotLoaded as missing:
             shelves |= {missing.shelf}
 
@@ -204,26 +202,22 @@ async def _keep_usage(connection: Connection, state: Organization | None) -> Non
 
 
 async def _try_to_carry_out(
-    connection: Connection,
-    organization: str,
-    batch: Sequence[Call],
-    claim: Claim,
-    announce: Announce,
-    metrics: TransactionMetrics,
+    connection: Connection, work: Work, announce: Announce, metrics: TransactionMetrics
 ) -> list[Verdict] | None:
     """None: something is due and has to be settled first."""
+    organization = work.organization
     transaction = connection.transaction()
     await transaction.start()
     try:
         with metrics.lock_wait_seconds.time():
-            state = await _lock(connection, organization)
-        rows = await read_rows(connection, organization, batch)
-        now = _never_earlier(rows.now, state)
+            await _lock(connection, organization)
+        rows = await read_rows_of(connection, organization, work.calls)
+        now, state = rows.never_earlier, rows.state
         if state is not None and state.is_due(now):
             await transaction.rollback()
             return None
         await _keep_usage(connection, state)
-        book, verdicts = await decide_all(connection, organization, state, rows, claim(), now)
+        book, verdicts = await decide_all(connection, organization, rows, work.claim(), now)
         await write_book(connection, book, existed=state is not None, now=now)
     except BaseException:
         await roll_back(transaction)
@@ -234,7 +228,7 @@ async def _try_to_carry_out(
     return verdicts
 
 
-def _verdicts(book: Book, organization: str, calls: Sequence[Call], now: datetime) -> list[Verdict]:
+def verdicts_of(book: Book, organization: str, calls: Sequence[Call], now: datetime) -> list[Verdict]:
     return [_verdict(book, organization, call, now) for call in calls]
 
 
@@ -245,18 +239,11 @@ def _verdict(book: Book, organization: str, call: Call, now: datetime) -> Verdic
         return refused
 
 
-async def _lock(connection: Connection, organization: str) -> Organization | None:
-    """The organization, locked; None if there is none, and then nobody else creates it meanwhile."""
-    state = await reads.lock_organization(connection, organization)
-    if state is None:
+async def _lock(connection: Connection, organization: str) -> None:
+    """Locks the organization; if there is none, nobody else creates it meanwhile."""
+    if not await reads.lock_organization(connection, organization):
         await reads.lock_absent_organization(connection, organization)
-        state = await reads.lock_organization(connection, organization)
-    return state
-
-
-def _never_earlier(now: datetime, state: Organization | None) -> datetime:
-    """Than the organization's own time, whatever the database's clock does."""
-    return now if state is None else max(now, state.settled_time)
+        await reads.lock_organization(connection, organization)
 
 
 async def _commit(
@@ -271,8 +258,12 @@ async def _commit(
         with metrics.committing():
             await commit(connection, transaction)
     except CommitLost as error:
-        if not book.entries:  # Carried out or not, carrying it out again comes to the same.
-            raise Away(str(error)) from error
-        first = book.entries[0]
-        lost = Commit(first.organization, first.revision, first.digest, verdicts, book.balance(now))
-        raise Unconfirmed(lost) from error
+        raise lost_commit(book, verdicts, now, str(error)) from error
+
+
+def lost_commit(book: Book, verdicts: list[Verdict], now: datetime, why: str) -> "Away | Unconfirmed":
+    """What to make of it where the connection was lost during the commit of the book."""
+    if not book.entries:  # Carried out or not, carrying it out again comes to the same.
+        return Away(why)
+    first = book.entries[0]
+    return Unconfirmed(Commit(first.organization, first.revision, first.digest, verdicts, book.balance(now)))

@@ -14,7 +14,7 @@ from earmark.v1.allocation_service_pb2 import EnableAllocationRequest
 from earmark.v1.error_reason_pb2 import ErrorReason
 from services.allocator.errors import CODES, DOMAIN, status_of
 from services.allocator.server import AllocatorServer
-from services.ledger.lane import unavailable
+from services.ledger.refusals import unavailable
 from services.ledger.rules.refusal import FieldViolation, Reason, Refused
 from tests.contract import refusals
 from tests.contract.image import ROOT

@@ -175,9 +175,7 @@ async def _lock_was_refused(proxy: Proxy) -> None:
 async def test_a_transaction_that_is_cut_off_before_its_commit_is_begun_again(
     far: Ledger, far_pool: Pool, proxy: Proxy, connection: Connection, fate: Fate
 ) -> None:
-    for units, statement in enumerate(
-        ("BEGIN", "SELECT organization", "SELECT earmark_now", "WITH changed_organization"), 2
-    ):
+    for units, statement in enumerate(("BEGIN", "SELECT organization", "WITH held", "WITH part_0"), 2):
         trap = proxy.at(statement, fate)
         # A new connection prepares its statements anew, so that the relay sees them.
         await far_pool.expire_connections()

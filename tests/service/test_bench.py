@@ -25,6 +25,7 @@ from services.ledger.store.database import Connection, Pool
 from tests.support.processes import environment
 
 KEYS = {key for row in ROWS for key in row.keys}
+OF_TWO_PROCESSES = {"noop_2p_rps", "hot_2p_rps", "spread_2p_rps", "check_2p_rps"}
 SECONDS_MAX = 100
 
 
@@ -56,6 +57,9 @@ def test_every_key_is_measured_and_written(hurried: tuple["subprocess.CompletedP
     assert {"entry", "allocation", "request"} <= written["bytes_per_call"]["tables"].keys()
     assert written["bytes_per_call"]["tables"]["entry"]["rows"] == 1
     assert {"allocator", "expiry"} <= written["rss_mb"].keys()
+    for key in OF_TWO_PROCESSES:
+        [one, other] = written[key]["calls_by_process"]
+        assert min(one, other) > 0, key
     for key in KEYS:
         assert re.search(rf"\b{key} ", done.stdout), key
 
@@ -72,6 +76,7 @@ def test_what_a_row_needs_is_measured_before_it() -> None:
         "hot_rps",
         "overload_goodput",
     ]
+    assert [row.keys[0] for row in chosen(frozenset({"slow_neighbour"}))] == ["spread_rps", "slow_neighbour_p99_ms"]
     assert chosen(frozenset()) == list(ROWS)
 
 
@@ -89,6 +94,7 @@ def test_a_call_that_fails_fails_its_row() -> None:
 def test_bounds_that_are_no_ratios_are_scaled_by_the_empty_call() -> None:
     figures = Figures()
     figures.add({"noop_rps": 3_350, "naive_hot_rps": 200, "hot_rps": 1_700, "noop_p50_ms": 0.5, "commit_p50_ms": 1.5})
+    figures.add({"no_slow_neighbour_p99_ms": 30})
 
     def met(key: str, value: float) -> bool:
         return TARGETS[key].met(value, figures.known)
@@ -98,6 +104,7 @@ def test_bounds_that_are_no_ratios_are_scaled_by_the_empty_call() -> None:
     assert (met("hot_rps", 1_675), met("hot_rps", 1_674)) == (True, False)
     assert (met("single_p50_ms", 5.9), met("single_p50_ms", 6.0)) == (True, False)
     assert (met("replay_rps", 1_700), met("replay_rps", 1_699)) == (True, False)
+    assert (met("slow_neighbour_p99_ms", 59.9), met("slow_neighbour_p99_ms", 60)) == (True, False)
     assert TARGETS.keys() <= KEYS
     with pytest.raises(KeyError, match="naive_spread_rps"):
         met("spread_rps", 1.0)

@@ -25,6 +25,7 @@ RUNNERS = 40
 SEATS = 25
 SEAT_CREDITS = 20
 UNLOCKED = "tests.support.unlocked_allocator"
+UNGUARDED = "tests.support.unguarded_allocator"
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ async def test_without_the_row_lock_the_race_fails(addresses: list[str], connect
         await check_race(connection, result, fitting=SEATS, seat_credits=SEAT_CREDITS)
 
 
-@pytest.mark.parametrize("module", [UNLOCKED])
+@pytest.mark.parametrize("module", [UNLOCKED, UNGUARDED])
 async def test_without_lock_and_key_more_is_sold_than_there_is(addresses: list[str], connection: Connection) -> None:
     await connection.execute("ALTER TABLE entry DROP CONSTRAINT entry_pkey")
     result = await race_that_begins_together(connection, addresses, RUNNERS, take_a_seat)

@@ -6,7 +6,7 @@ code, and nothing of it needs a database.
 
 import json
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -76,11 +76,16 @@ def instant(at: int) -> datetime:
     return EPOCH + timedelta(microseconds=at)
 
 
-async def read_book_rows(tables: Tables, organization: str, named: Named) -> BookRows:
+async def read_book_rows(tables: Tables, named: Mapping[str, Named]) -> dict[str, BookRows]:
+    return {organization: _book_rows(tables, organization, each) for organization, each in named.items()}
+
+
+def _book_rows(tables: Tables, organization: str, named: Named) -> BookRows:
     allocations = {key: each for key, each in tables.allocations.items() if key in named.allocations}
     used = {key: tables.requests[key] for key in named.request_ids if key in tables.requests}
     return BookRows(
         now=EPOCH,  # Whoever asks knows what time it is.
+        state=tables.organization,
         subscriptions={
             key: each for key, each in tables.subscriptions.items() if not each.state.over or key in named.subscriptions
         },
@@ -105,24 +110,16 @@ async def read_offerings(tables: Tables, offerings: Sequence[str]) -> dict[str, 
     return {key: _offering(tables.catalogue, key) for key in offerings if key in tables.catalogue.offerings}
 
 
-async def insert_organization(tables: Tables, state: Organization) -> None:
-    assert tables.organization is None
-    tables.organization = state
-
-
-async def write_changes(tables: Tables, state: Organization, changes: Changes, now: datetime) -> None:
-    assert tables.organization is not None
-    tables.organization = state
+async def write_changes(tables: Tables, changes: Changes) -> None:
+    if changes.state is not None:
+        assert changes.is_new == (tables.organization is None)
+        tables.organization = changes.state
     tables.entries.extend(changes.entries)
     tables.hours.extend(changes.hours)
     tables.subscriptions.update({each.subscription: each for each in changes.subscriptions})
     tables.allocations.update({each.allocation: each for each in changes.allocations})
     tables.usage.extend(changes.usage)
-    await insert_requests(tables, state.organization, changes.remembered, now)
-
-
-async def insert_requests(tables: Tables, _: str, remembered: Sequence[Remembered], now: datetime) -> None:
-    for each in remembered:
+    for each in changes.remembered:
         assert each.request_id not in tables.requests
         tables.requests[each.request_id] = (each.meaning, json.dumps(answer_json(each.answer)))
 

@@ -65,6 +65,12 @@ async def race(addresses: Sequence[str], runners: int, attempt: Attempt) -> Race
     return result
 
 
+async def pass_the_gate(connection: Connection) -> None:
+    """To be awaited in a transaction; an unlocked allocator does so after it has read."""
+    await connection.execute("SET LOCAL lock_timeout = 0")
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", GATE)
+
+
 async def race_that_begins_together(
     connection: Connection, addresses: Sequence[str], runners: int, attempt: Attempt
 ) -> Race:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from services.ledger.opening import open_book, read_rows, write_book
+from services.ledger.opening import open_book, read_rows_of, write_book
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.book import Book, NotLoaded, Shelf
 from services.ledger.rules.commands import Call, CreateOrganization
@@ -82,7 +82,7 @@ class Rules:
         kind: type[Book] = Book,
     ) -> tuple[Book, T]:
         state = state or self.tables.organization
-        rows = run(read_rows(self.tables.connection, ORGANIZATION, calls))
+        rows = run(read_rows_of(self.tables.connection, ORGANIZATION, calls))
         shelves: frozenset[Shelf] = frozenset()
         while True:
             book = run(open_book(self.tables.connection, ORGANIZATION, state, rows, shelves, kind))

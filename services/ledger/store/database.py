@@ -54,8 +54,12 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
             "idle_in_transaction_session_timeout": "1min",
-            # Plans made while a table was empty would stay bad as it fills.
+            # Plans are made once and kept. Those made while a table was small would stay bad as it fills: so indexes
+            # are asked from the first, and every question has one.
             "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "enable_hashjoin": "off",
+            "enable_mergejoin": "off",
             "jit": "off",
             # A generic plan guesses large; no question of ours is worth starting processes for.
             "max_parallel_workers_per_gather": "0",

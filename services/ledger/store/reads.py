@@ -29,38 +29,29 @@ async def read_now(connection: Connection) -> datetime:
     return now
 
 
-async def lock_organization(connection: Connection, organization: str) -> Organization | None:
+async def lock_organization(connection: Connection, organization: str) -> bool:
+    """Whether it exists. What is read afterwards, in another statement, is what it was locked with."""
     row = await connection.fetchrow(
         """
-        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
-               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time,
-               usage_revision = revision AS usage_is_kept
-        FROM organization WHERE organization = $1
+        SELECT FROM organization WHERE organization = $1
         FOR UPDATE -- Does the heavy lifting: one transaction at a time has the book open.
         """,
         organization,
     )
-    return organization_from_row(row) if row else None
+    return row is not None
+
+
+async def lock_organization_if_free(connection: Connection, organization: str) -> bool:
+    """As `lock_organization`, but False if somebody else has it."""
+    row = await connection.fetchrow(
+        "SELECT FROM organization WHERE organization = $1 FOR UPDATE SKIP LOCKED", organization
+    )
+    return row is not None
 
 
 async def lock_absent_organization(connection: Connection, organization: str) -> None:
     """FOR UPDATE cannot lock a row that does not exist yet: until the transaction ends this lock stands in for it."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", organization)
-
-
-async def read_organization(connection: Connection, organization: str) -> Organization | None:
-    row = await connection.fetchrow(
-        """
-        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
-               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time,
-               usage_revision = revision AS usage_is_kept
-        FROM organization WHERE organization = $1
-        """,
-        organization,
-    )
-    return organization_from_row(row) if row else None
 
 
 async def read_organization_and_now(connection: Connection, organization: str) -> tuple[Organization, datetime] | None:
@@ -76,22 +67,6 @@ async def read_organization_and_now(connection: Connection, organization: str) -
         organization,
     )
     return (organization_from_row(row), row["now"]) if row else None
-
-
-async def lock_organization_if_free(connection: Connection, organization: str) -> Organization | None:
-    """As `lock_organization`, but None if somebody else has it: they settle it."""
-    row = await connection.fetchrow(
-        """
-        SELECT organization, display_name, valid_credits, grace_credits, allocated_credits, suspended_credits,
-               overdraft_limit, overdraft_unlimited, revision, digest, settled_time, next_transition_time,
-               threshold_percent, open_allocations, changed_revision, create_time, update_time,
-               usage_revision = revision AS usage_is_kept
-        FROM organization WHERE organization = $1
-        FOR UPDATE SKIP LOCKED
-        """,
-        organization,
-    )
-    return organization_from_row(row) if row else None
 
 
 async def read_live_subscriptions(connection: Connection, organization: str) -> list[Subscription]:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from services.ledger.lane import internal_error
+from services.ledger.refusals import internal_error
 from services.ledger.rules.answers import Balance
 from services.ledger.rules.model import Entry
 from services.ledger.rules.refusal import Refused
