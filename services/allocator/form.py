@@ -76,6 +76,8 @@ class Form:
         return value
 
     def labels(self, field: str, value: Mapping[str, str]) -> dict[str, str]:
+        if not value:
+            return {}
         if len(value) > limits.LABELS_MAX:
             self.fail(field, f"must be at most {limits.LABELS_MAX}, but are {len(value)}")
             return {}

@@ -11,9 +11,8 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from grpc import aio
-from grpc_status import rpc_status
 
-from services.allocator.errors import status_of
+from services.allocator.errors import CODES, status_of
 from services.allocator.metrics import OK, AllocatorMetrics
 from services.ledger.refusals import internal_error
 from services.ledger.rules.refusal import FieldViolation, Reason, Refused
@@ -22,6 +21,9 @@ log = logging.getLogger(__name__)
 
 OPEN_TO_ALL: Final = "/grpc."
 """Health and reflection answer to the last."""
+
+STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+"""Where gRPC's own libraries look for a google.rpc.Status."""
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -200,10 +202,10 @@ def _passing_bytes(serializer: Callable[[Any], bytes] | None) -> Callable[[Any],
 
 
 async def _abort(context: Context, refused: Refused) -> NoReturn:
-    status = rpc_status.to_status(status_of(refused))
-    context.set_trailing_metadata(tuple(status.trailing_metadata or ()))
+    status = status_of(refused)
+    details = ((STATUS_DETAILS_KEY, status.SerializeToString()),)
     try:
-        await context.abort(status.code, status.details or "", tuple(status.trailing_metadata or ()))
+        await context.abort(CODES[refused.reason], status.message, details)
     except aio.AbortError:
         raise
     except Exception as error:  # Whoever called is gone.

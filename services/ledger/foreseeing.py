@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from services.ledger.opening import open_book
 from services.ledger.refusals import unavailable
 from services.ledger.rules.book import NotLoaded, Shelf
+from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.forecasting import Draft, Forecast, forecast
 from services.ledger.rules.model import Organization
-from services.ledger.rules.refusal import Reason
+from services.ledger.rules.refusal import Reason, invalid_field
 from services.ledger.store.book_rows import BookRows
 from services.ledger.store.database import Connection
 
@@ -41,3 +44,27 @@ async def reckon(draft: Draft, until: datetime, seconds: float) -> Forecast:
         await asyncio.wait([work])
         if not work.cancelled():
             work.exception()  # Seen: nobody waits for it any more.
+
+
+@asynccontextmanager
+async def turn(lock: asyncio.Lock, organization: str, seconds: float) -> AsyncIterator[None]:
+    """Holds the lock during the block. Raises Refused if it was not to be had in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await lock.acquire()
+    except TimeoutError as error:
+        raise unavailable(Reason.LOCK_TIMEOUT, organization) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_not_past(until: datetime, now: datetime) -> None:
+    """Raises Refused."""
+    if until < now:
+        raise invalid_field(
+            "until",
+            f"{instant_text(until)} is in the past, and it is {instant_text(now)}; what was is in QueryUsageHistory",
+            {"until": instant_text(until), "now": instant_text(now)},
+        )

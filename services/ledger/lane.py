@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from services.ledger.committing import NotReplicated
@@ -53,7 +53,7 @@ RETRY_SECONDS: Final = 0.02
 RETRY_SECONDS_MAX: Final = 0.2
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Ticket:
     """A call that waits for its verdict."""
 
@@ -62,10 +62,11 @@ class Ticket:
     expires_at: float
     """In the loop's time: whoever sent it waits no longer, so it is no longer to be carried out."""
     since: float
-    verdict: asyncio.Future[Verdict | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    verdict: asyncio.Future[Verdict | None]
     """None for one that only settles."""
     taken: bool = False
     """Its transaction has the lock: it may be carried out whether or not anybody still waits."""
+    timer: asyncio.TimerHandle | None = None
 
     @property
     def weight(self) -> int:
@@ -186,14 +187,14 @@ class Lane:
     async def _attempt(self, batch: list[Ticket]) -> None:
         """Carries out what is still wanted of the batch once the lock is granted, and delivers the verdicts."""
         claimed: list[Ticket] = []
+        claimed_at = 0.0
 
         def claim() -> list[Call]:
+            nonlocal claimed_at
             claimed[:] = [ticket for ticket in batch if self._is_wanted(ticket)]
-            now = self._now()
+            claimed_at = self._now()
             for ticket in claimed:
                 ticket.taken = True
-                self._metrics.wait_seconds.observe(now - ticket.since)
-            self._metrics.batch_calls.observe(len(claimed))
             return _calls(claimed)
 
         try:
@@ -216,6 +217,9 @@ class Lane:
         except Exception:
             _release(claimed)
             raise
+        self._metrics.batch_calls.observe(len(claimed))
+        for ticket in claimed:
+            self._metrics.wait_seconds.observe(claimed_at - ticket.since)
         _deliver(claimed, verdicts)
 
     async def _look_up(self, commit: Commit) -> bool:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from services.ledger.catalog import decide_catalog
 from services.ledger.catalog_lane import CatalogLane
 from services.ledger.checking import Checks
-from services.ledger.foreseeing import open_draft, reckon
+from services.ledger.foreseeing import check_not_past, open_draft, reckon, turn
 from services.ledger.gathering import Gathering
 from services.ledger.lane import Lane, Ticket
 from services.ledger.metrics import LedgerMetrics
@@ -22,11 +22,10 @@ from services.ledger.rules import names
 from services.ledger.rules.answers import Answer, Balance
 from services.ledger.rules.cataloguing import CatalogCommand
 from services.ledger.rules.commands import Call
-from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.forecasting import Draft, Forecast
 from services.ledger.rules.looking import Interval, UsageStep
 from services.ledger.rules.price import Offering
-from services.ledger.rules.refusal import Reason, Refused, invalid_field, organization_not_found
+from services.ledger.rules.refusal import Reason, Refused, organization_not_found
 from services.ledger.store import reads, snapshots
 from services.ledger.store.changes import read_earliest_writer
 from services.ledger.store.database import AWAY, Connection, Pool, pooled
@@ -61,9 +60,10 @@ class Ledger:
 
     async def change(self, organization: str, call: Call, seconds: float) -> Answer:
         """Carries the call out and returns its answer, or raises Refused; within about `seconds`."""
-        [verdict] = await self.change_each(organization, [call], seconds)
+        verdict = await self._verdict(organization, call, seconds)
         if isinstance(verdict, Refused):
             raise verdict
+        assert verdict is not None  # As there is for every call.
         return verdict
 
     async def change_each(self, organization: str, calls: Sequence[Call], seconds: float) -> list[Answer | Refused]:
@@ -88,7 +88,7 @@ class Ledger:
 
     async def settle(self, organization: str, seconds: float) -> None:
         """Has everything that is due applied; returns when it is."""
-        [verdict] = await self._verdicts(organization, [None], seconds)
+        verdict = await self._verdict(organization, None, seconds)
         if isinstance(verdict, Refused):
             raise verdict
 
@@ -139,13 +139,13 @@ class Ledger:
                     return await snapshot.history(interval, as_of), as_of
             certain = as_of - DECIDED_WITHIN
             if over_by > certain:
-                await asyncio.sleep((over_by - certain).total_seconds())
+                await asyncio.sleep(min(left(), (over_by - certain).total_seconds()))
             await self.settle(organization, left())
 
     async def forecast(self, organization: str, until: datetime, seconds: float) -> tuple[Balance, Forecast]:
         """The figures now, and what time alone will make of them. One at a time: a long one fills a processor."""
         left = _time_left(seconds)
-        async with _turn(self._forecasting, organization, left()):
+        async with turn(self._forecasting, organization, left()):
             draft, now = await self._draft(organization, until, left)
             balance = draft.balance(now)
             return balance, await reckon(draft, until, left())
@@ -175,7 +175,7 @@ class Ledger:
                 if state is None:
                     raise organization_not_found(organization)
                 if not state.is_due(rows.now):
-                    _check_not_past(until, now)
+                    check_not_past(until, now)
                     return await open_draft(connection, replace(state, settled_time=now), rows, until), now
             await self.settle(organization, left())
 
@@ -212,21 +212,42 @@ class Ledger:
             text = "the database cannot be reached, or did not answer in time; try again in a moment"
             raise Refused(Reason.DATABASE_UNAVAILABLE, text) from error
 
-    async def _verdicts(
-        self, organization: str, calls: Sequence[Call | None], seconds: float
-    ) -> list[Answer | Refused | None]:
-        """A verdict for each call, None for one that only settles. Whoever is cancelled meanwhile waits no longer."""
-        now = asyncio.get_running_loop().time()
-        tickets = [Ticket(call, expires_at=now + seconds, since=now) for call in calls]
-        self._waiting += len(tickets)
+    async def _verdict(self, organization: str, call: Call | None, seconds: float) -> Answer | Refused | None:
+        """None for one that only settles. Whoever is cancelled meanwhile waits no longer."""
+        ticket = self._submitted(organization, call, seconds)
         try:
-            for ticket in tickets:
-                self._submit(organization, ticket)
-            return [await self._verdict(organization, ticket) for ticket in tickets]
+            return await ticket.verdict
         finally:
-            self._waiting -= len(tickets)
+            self._left(ticket)
+
+    async def _verdicts(
+        self, organization: str, calls: Sequence[Call], seconds: float
+    ) -> list[Answer | Refused | None]:
+        """As `_verdict`, of each."""
+        tickets = [self._submitted(organization, call, seconds) for call in calls]
+        try:
+            return [await ticket.verdict for ticket in tickets]
+        finally:
             for ticket in tickets:
-                ticket.verdict.cancel()
+                self._left(ticket)
+
+    def _submitted(self, organization: str, call: Call | None, seconds: float) -> Ticket:
+        """A ticket that gets its verdict within about `seconds`, whatever comes."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        ticket = Ticket(call, now + seconds, now, loop.create_future())
+        # A timer and the bare future: `timeout` and `shield` would cost every call more than its rules do.
+        ticket.timer = loop.call_at(ticket.expires_at, _give_up, organization, ticket)
+        self._waiting += 1
+        self._submit(organization, ticket)
+        return ticket
+
+    def _left(self, ticket: Ticket) -> None:
+        """Nobody waits for it any more."""
+        self._waiting -= 1
+        if ticket.timer is not None:
+            ticket.timer.cancel()
+        ticket.verdict.cancel()
 
     def _deepest(self) -> int:
         return max(map(len, self._lanes.copy().values()), default=0)
@@ -249,43 +270,13 @@ class Ledger:
         if lane is not None and not len(lane):
             del self._lanes[organization]
 
-    async def _verdict(self, organization: str, ticket: Ticket) -> Answer | Refused | None:
-        def give_up() -> None:
-            if not ticket.verdict.done():
-                unknown = ticket.taken and ticket.call
-                name = names.organization_name(organization)
-                refused = outcome_unknown(name) if unknown else unavailable(Reason.LOCK_TIMEOUT, organization)
-                ticket.verdict.set_result(refused)
 
-        # A timer and the bare future: `timeout` and `shield` would cost every call more than its rules do.
-        timer = asyncio.get_running_loop().call_at(ticket.expires_at, give_up)
-        try:
-            return await ticket.verdict
-        finally:
-            timer.cancel()
-
-
-@asynccontextmanager
-async def _turn(lock: asyncio.Lock, organization: str, seconds: float) -> AsyncIterator[None]:
-    """Holds the lock during the block. Raises Refused if it was not to be had in time."""
-    try:
-        async with asyncio.timeout(seconds):
-            await lock.acquire()
-    except TimeoutError as error:
-        raise unavailable(Reason.LOCK_TIMEOUT, organization) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _check_not_past(until: datetime, now: datetime) -> None:
-    if until < now:
-        raise invalid_field(
-            "until",
-            f"{instant_text(until)} is in the past, and it is {instant_text(now)}; what was is in QueryUsageHistory",
-            {"until": instant_text(until), "now": instant_text(now)},
-        )
+def _give_up(organization: str, ticket: Ticket) -> None:
+    if not ticket.verdict.done():
+        unknown = ticket.taken and ticket.call
+        name = names.organization_name(organization)
+        refused = outcome_unknown(name) if unknown else unavailable(Reason.LOCK_TIMEOUT, organization)
+        ticket.verdict.set_result(refused)
 
 
 def _time_left(seconds: float) -> Callable[[], float]:

@@ -37,6 +37,17 @@ class TransactionMetrics:
         self.settled_entries = Counter(
             "earmark_settled_entries_total", "Ledger entries that time alone brought about.", registry=registry
         )
+        self.together_organizations = Histogram(
+            "earmark_together_organizations",
+            "Organizations written in one statement, where they are decided before they are locked.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.together_left = Counter(
+            "earmark_together_left_total",
+            "Organizations that were to be written so, and were left to a transaction of their own.",
+            registry=registry,
+        )
         self._database_up = Gauge(
             "earmark_database_up", "1 if the database answered when it was last asked, else 0.", registry=registry
         )

@@ -1,11 +1,14 @@
 """Several organizations in two round trips: read and decided without a lock, then locked, written, committed.
 
+Each is written by a statement of its own, and those of one shape travel together and are one transaction.
+
 What was decided is written only if the organization is still at the revision on which it was decided, and by then its
 row is locked. Nobody is waited for: so there is no deadlock, and no organization holds up another. Whatever is not
 simple is left to a transaction of its own: one that somebody else has or has changed, that is absent or due, whose sums
 are not kept, or that needs more than a few rows.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +25,8 @@ from services.ledger.rules.commands import Call
 from services.ledger.rules.settle import settle
 from services.ledger.store.book_rows import BookRows
 from services.ledger.store.database import Connection, Pool
-from services.ledger.store.writes import write_changes_if
+from services.ledger.store.statements import Guarded, of_one_shape, write_rows_if
+from services.ledger.store.writes import parts_of
 from services.ledger.transaction import (
     Announce,
     Away,
@@ -73,15 +77,14 @@ async def carry_out_together(
 
     async with ledger_connection(pool, metrics) as connection:
         decided, until = await _decide(connection, {work.organization: work.calls for work in works}, act)
-        try:
-            done = await _write(connection, decided, until, metrics)
-        except (CommitLost, NotReplicated) as error:
-            failures = {key: _failure(each, error) for key, each in decided.items()}
-            return [failures.get(work.organization) for work in works]
+        done, lost = await _write(connection, decided, until, metrics)
+    metrics.together_left.inc(len(works) - len(done) - len(lost))
     for each in done:
         if decided[each].book.entries:
             announce(decided[each].book.balance(decided[each].now))
-    return [decided[each.organization].verdicts if each.organization in done else None for each in works]
+    outcomes: dict[str, Outcome] = {each: decided[each].verdicts for each in done}
+    outcomes |= {each: _failure(decided[each], error, until) for each, error in lost.items()}
+    return [outcomes.get(work.organization) for work in works]
 
 
 async def settle_together(
@@ -96,26 +99,28 @@ async def settle_together(
         return []
 
     decided, until = await _decide(connection, dict.fromkeys(organizations, ()), act)
-    try:
-        done = await _write(connection, decided, until, metrics)
-    except (CommitLost, NotReplicated) as error:  # What is due then is still due, or settled.
-        raise Away(str(error)) from error
+    done, lost = await _write(connection, decided, until, metrics)
+    metrics.together_left.inc(len(organizations) - len(done) - len(lost))
     for each in done:
         announce(decided[each].book.balance(decided[each].now))
         metrics.settled_organizations.inc()
         metrics.settled_entries.inc(len(decided[each].book.entries))
+    for error in lost.values():  # What is due then is still due, or settled.
+        raise Away(str(error)) from error
     return done
 
 
 async def _decide(
     connection: Connection, calls: Mapping[str, Sequence[Call]], act: Act
 ) -> tuple[dict[str, Decided], datetime]:
-    """What is to be written of those that are simple, and until when it may be."""
+    """What is to be written of those that are simple, and until when it may be; half of the time is for writing it."""
+    clock = asyncio.get_running_loop().time
+    enough_at = clock() + DECIDED_WITHIN.total_seconds() / 2
     rows = await read_rows(connection, calls)
     decided: dict[str, Decided] = {}
     entries = 0
     for organization, each in rows.items():
-        if entries > ENTRIES_MAX:
+        if entries > ENTRIES_MAX or clock() > enough_at:
             break
         found = await _decide_one(connection, each, act)
         if found is not None:
@@ -141,24 +146,31 @@ async def _decide_one(connection: Connection, rows: BookRows, act: Act) -> Decid
 
 async def _write(
     connection: Connection, decided: Mapping[str, Decided], until: datetime, metrics: TransactionMetrics
-) -> frozenset[str]:
-    """Which are written and durable; each is locked, whether or not something of it is written.
+) -> tuple[frozenset[str], dict[str, CommitLost | NotReplicated]]:
+    """Which are written and durable, and of which that is not known. Each is locked, whether or not it is written to.
 
-    Raises CommitLost or NotReplicated.
+    What is of one shape is one transaction. Once one of them fails, what has not been sent yet is left alone.
     """
-    if not decided:
-        return frozenset()
-    changes = (changes_of(each.book, existed=True, now=each.now) for each in decided.values())
-    revisions = {organization: each.revision for organization, each in decided.items()}
-    written = [each for each in changes if each is not None]
-    try:
-        with metrics.committing():
-            return await durably(connection, write_changes_if(connection, revisions, until, written))
-    except asyncpg.UniqueViolationError:  # A request id was used meanwhile, by a call that changed nothing else.
-        return frozenset()
+    written: frozenset[str] = frozenset()
+    for shape, guarded in of_one_shape(map(_guarded, decided.values())).items():
+        metrics.together_organizations.observe(len(guarded))
+        try:
+            with metrics.committing():
+                written |= await durably(connection, write_rows_if(connection, shape, guarded, until))
+        except asyncpg.UniqueViolationError:  # A request id was used meanwhile, by a call that changed nothing else.
+            log.debug("%d organizations: to be carried out alone", len(guarded), exc_info=True)
+        except (CommitLost, NotReplicated) as error:
+            return written, {each.organization: error for each in guarded}
+    return written, {}
 
 
-def _failure(decided: Decided, error: CommitLost | NotReplicated) -> Outcome:
+def _guarded(decided: Decided) -> Guarded:
+    changes = changes_of(decided.book, existed=True, now=decided.now)
+    parts = parts_of(changes) if changes is not None else ()
+    return Guarded(decided.book.state.organization, decided.revision, parts)
+
+
+def _failure(decided: Decided, error: CommitLost | NotReplicated, until: datetime) -> Outcome:
     if isinstance(error, NotReplicated):
         return error
-    return lost_commit(decided.book, decided.verdicts, decided.now, str(error))
+    return lost_commit(decided.book, decided.verdicts, decided.now, str(error), until)

@@ -75,6 +75,8 @@ class Commit:
     verdicts: list[Verdict]
     balance: Balance
     """After it."""
+    until: datetime | None
+    """Not locked before it was sent, it may still arrive until then; None if the lock was had."""
 
 
 async def carry_out(pool: Pool, work: Work, announce: Announce, metrics: TransactionMetrics) -> list[Verdict]:
@@ -163,7 +165,7 @@ async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -
     """Looks under the organization's row lock, so that a commit that is still on its way is waited for.
 
     The look itself is committed, which waits for the standby: what it saw is there to stay. Raises Busy or Away, and
-    what `commit` raises: then it is not known yet.
+    what `commit` raises: then it is not known yet. Busy as well where what is not there may still arrive.
     """
     async with ledger_connection(pool, metrics) as connection:
         transaction = connection.transaction()
@@ -171,6 +173,8 @@ async def was_committed(pool: Pool, lost: Commit, metrics: TransactionMetrics) -
         try:
             await _lock(connection, lost.organization)
             digest = await reads.read_entry_digest(connection, lost.organization, lost.first_revision)
+            if digest is None and lost.until is not None and await reads.read_now(connection) <= lost.until:
+                raise Busy("it may still be on its way")
         except BaseException:
             await roll_back(transaction)
             raise
@@ -261,9 +265,11 @@ async def _commit(
         raise lost_commit(book, verdicts, now, str(error)) from error
 
 
-def lost_commit(book: Book, verdicts: list[Verdict], now: datetime, why: str) -> "Away | Unconfirmed":
-    """What to make of it where the connection was lost during the commit of the book."""
+def lost_commit(
+    book: Book, verdicts: list[Verdict], now: datetime, why: str, until: datetime | None = None
+) -> "Away | Unconfirmed":
+    """What to make of it where the connection was lost during the commit of the book; `until` is the Commit's."""
     if not book.entries:  # Carried out or not, carrying it out again comes to the same.
         return Away(why)
     first = book.entries[0]
-    return Unconfirmed(Commit(first.organization, first.revision, first.digest, verdicts, book.balance(now)))
+    return Unconfirmed(Commit(first.organization, first.revision, first.digest, verdicts, book.balance(now), until))

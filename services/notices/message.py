@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from services.ledger.rules import names
 from services.ledger.rules.answers import Balance
-from services.ledger.rules.encoding import instant_text
 from services.ledger.rules.limits import ID_PATTERN, REVISION_MAX
 
 PAYLOAD_BYTES_MAX: Final = 8_192
@@ -39,7 +39,7 @@ def payload(balance: Balance) -> str:
             "balance": {
                 "organization": name,
                 "revision": str(balance.revision),
-                "asOf": instant_text(balance.as_of),
+                "asOf": _timestamp_text(balance.as_of),
                 "validCredits": str(figures.valid),
                 "graceCredits": str(figures.grace),
                 "allocatedCredits": str(figures.allocated),
@@ -51,6 +51,12 @@ def payload(balance: Balance) -> str:
             },
         }
     )
+
+
+def _timestamp_text(instant: datetime) -> str:
+    """As proto3 JSON has it: with 0, 3 or 6 digits, whichever is enough."""
+    timespec = "microseconds" if instant.microsecond % 1000 else "milliseconds" if instant.microsecond else "seconds"
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
 def read_hint(prefix: str, channel: bytes, payload: bytes) -> Hint | None:

@@ -58,7 +58,7 @@ def test_every_reason_can_occur() -> None:
 
 def test_the_reason_is_a_variable_in_one_place_only() -> None:
     assert {(each.file, each.function) for each in refusals.sites() if each.reason is None} == {
-        ("lane.py", "unavailable")
+        ("refusals.py", "unavailable")
     }
 
 

@@ -16,15 +16,18 @@ from services.ledger import lane
 from services.ledger.ledger import Ledger
 from services.ledger.rules.answers import Answer
 from services.ledger.rules.cataloguing import CreateOffering, Terms
-from services.ledger.rules.commands import CreateOrganization
+from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
 from services.ledger.rules.refusal import Reason
 from services.ledger.store import catalog_tables
 from services.ledger.store.database import Connection, Pool, connect_pool
 from services.ledger.store.migrate import migrate
+from services.ledger.store.reads import read_now
+from services.ledger.together import DECIDED_WITHIN
 from services.runtime.settings import Settings
 from tests.conftest import Advance
 from tests.support.books import (
     DAY,
+    MICROSECOND,
     SECONDS,
     SENSOR,
     adjust,
@@ -37,15 +40,20 @@ from tests.support.books import (
     request_ids,
     revision,
     standby_is_awaited,
+    stop_clock,
     together,
     told,
     units_of,
     verdict,
 )
 from tests.support.proxy import Fate, Proxy, relayed
+from tests.support.ways import GUARDED, Way
 
 WITH_AND_WITHOUT_ID = pytest.mark.parametrize("request_id", ["", "id-1"], ids=["without id", "with id"])
 NEW_OFFERING = CreateOffering("new", Terms(Decimal(1)))
+BATCH = 12
+"""Calls, few enough to go together with others."""
+OTHERS = ("one", "two", "three")
 BEFORE_AND_AFTER = pytest.mark.parametrize("fate", [Fate.CUT_BEFORE, Fate.CUT_AFTER])
 
 
@@ -56,6 +64,14 @@ async def acme(pool: Pool, connection: Connection, sound: None) -> None:
     await offer_sensors(connection)
     await make_customer(ledger, connection, days=3, grace=DAY / 2)
     await do(ledger, "acme", enable())
+
+
+@pytest.fixture(params=list(Way), ids=[each.value for each in Way])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
+    """How small batches are carried out."""
+    way: Way = request.param
+    way.go(monkeypatch)
+    return way
 
 
 @pytest.fixture
@@ -82,10 +98,10 @@ async def far(far_pool: Pool, proxy: Proxy) -> AsyncIterator[Ledger]:
 @WITH_AND_WITHOUT_ID
 @BEFORE_AND_AFTER
 async def test_a_commit_that_is_cut_off_is_carried_out_once(
-    far: Ledger, proxy: Proxy, connection: Connection, fate: Fate, request_id: str
+    far: Ledger, proxy: Proxy, way: Way, connection: Connection, fate: Fate, request_id: str
 ) -> None:
     before = await revision(connection)
-    trap = proxy.at("COMMIT", fate)
+    trap = way.at_commit(proxy, fate)
     answer = await do(far, "acme", adjust(+1), request_id)
 
     assert trap.sprung.is_set()
@@ -100,19 +116,38 @@ async def test_a_commit_that_is_cut_off_is_carried_out_once(
 
 @BEFORE_AND_AFTER
 async def test_a_batch_that_is_cut_off_is_carried_out_once(
-    far: Ledger, proxy: Proxy, connection: Connection, fate: Fate
+    far: Ledger, proxy: Proxy, way: Way, connection: Connection, fate: Fate
 ) -> None:
     before = await revision(connection)
-    trap = proxy.at("COMMIT", fate)
+    trap = way.at_commit(proxy, fate)
     dear = 10**9
-    verdicts = await together([do(far, "acme", adjust(dear if each == 7 else +1)) for each in range(30)])
+    verdicts = await together([do(far, "acme", adjust(dear if each == 7 else +1)) for each in range(BATCH)])
 
     assert trap.sprung.is_set()
     assert verdicts[7] is Reason.INSUFFICIENT_CREDITS
     answers = [each for each in verdicts if isinstance(each, Answer)]
-    assert sorted(each.outcome.allocations[0].units for each in answers) == list(range(2, 31))
-    assert sorted(each.balance.revision for each in answers) == list(range(before + 1, before + 30))
-    assert await units_of(connection) == 30
+    assert sorted(each.outcome.allocations[0].units for each in answers) == list(range(2, BATCH + 1))
+    assert sorted(each.balance.revision for each in answers) == list(range(before + 1, before + BATCH))
+    assert await units_of(connection) == BATCH
+
+
+@BEFORE_AND_AFTER
+async def test_organizations_that_are_cut_off_together_are_each_carried_out_once(
+    far: Ledger, proxy: Proxy, connection: Connection, fate: Fate
+) -> None:
+    for each in OTHERS:
+        await make_customer(far, connection, each)
+        await do(far, each, enable())
+    before = {each: await revision(connection, each) for each in OTHERS}
+    commits = proxy.count("COMMIT")
+    trap = proxy.at(GUARDED, fate, run=True)
+    answers = await asyncio.gather(*(do(far, each, adjust(+1)) for each in OTHERS))
+
+    assert trap.sprung.is_set()
+    assert proxy.count("COMMIT") - commits >= len(OTHERS), "each is looked up"
+    assert [each.balance.revision for each in answers] == [before[each] + 1 for each in OTHERS]
+    assert {each: await revision(connection, each) for each in OTHERS} == {each: before[each] + 1 for each in OTHERS}
+    assert [await units_of(connection, SENSOR, each) for each in OTHERS] == [2] * len(OTHERS)
 
 
 @BEFORE_AND_AFTER
@@ -145,14 +180,15 @@ async def test_settling_that_is_cut_off_happens_once(
 
 @WITH_AND_WITHOUT_ID
 async def test_a_commit_that_is_still_on_its_way_is_waited_for(
-    far: Ledger, proxy: Proxy, connection: Connection, request_id: str
+    far: Ledger, proxy: Proxy, connection: Connection, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its client has lost it, but its backend has not: to look without the row lock would find nothing."""
+    Way.ALONE.go(monkeypatch)
     before = await revision(connection)
     trap = proxy.at("COMMIT", Fate.CUT_MEANWHILE)
     calling = asyncio.create_task(do(far, "acme", adjust(+1), request_id))
     await trap.sprung.wait()
-    await _lock_was_refused(proxy)
+    await _looked_up_in_vain(proxy)
     assert not calling.done()
     trap.release()
 
@@ -162,20 +198,76 @@ async def test_a_commit_that_is_still_on_its_way_is_waited_for(
     assert await units_of(connection) == 2
 
 
-async def _lock_was_refused(proxy: Proxy) -> None:
-    """Returns when a transaction that wanted the lock has been rolled back."""
+async def _looked_up_in_vain(proxy: Proxy) -> None:
+    """Returns when a look-up that could not tell has been rolled back, and another one has begun."""
+    done = proxy.count("ROLLBACK")
 
-    async def rolled_back() -> bool:
-        return proxy.count("ROLLBACK") > 0
+    async def again() -> bool:
+        return proxy.count("ROLLBACK") > done + 1
 
-    await comes_true(rolled_back)
+    await comes_true(again)
 
 
+@WITH_AND_WITHOUT_ID
+async def test_what_may_still_arrive_without_a_lock_is_waited_for(
+    far: Ledger, proxy: Proxy, connection: Connection, request_id: str
+) -> None:
+    """Nobody has the row yet: that it is not there does not say that it will not be."""
+    await stop_clock(connection, await read_now(connection))
+    before = await revision(connection)
+    trap = proxy.at(GUARDED, Fate.CUT_MEANWHILE, run=True)
+    calling = asyncio.create_task(do(far, "acme", adjust(+1), request_id))
+    await trap.sprung.wait()
+    await _looked_up_in_vain(proxy)
+    assert not calling.done()
+    assert await revision(connection) == before
+    trap.release()
+
+    answer = await calling
+    assert answer.balance.revision == before + 1
+    assert await revision(connection) == before + 1
+    assert await units_of(connection) == 2
+
+
+async def test_what_arrives_too_late_is_not_written(
+    far: Ledger, proxy: Proxy, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the caller was told that it did not happen."""
+    monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.0)
+    now = await read_now(connection)
+    await stop_clock(connection, now)
+    before = await told(connection)
+    trap = proxy.at(GUARDED, Fate.CUT_MEANWHILE, run=True)
+    calling = asyncio.create_task(verdict(do(far, "acme", adjust(+1), "id-1")))
+    await trap.sprung.wait()
+    await stop_clock(connection, now + DECIDED_WITHIN + MICROSECOND)
+    assert await calling is Reason.LOCK_TIMEOUT
+    trap.release()
+    await trap.answered.wait()
+    assert await told(connection) == before
+    assert await request_ids(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "statements"),
+    [
+        (Way.TOGETHER, ("WITH held", GUARDED)),
+        (Way.ALONE, ("BEGIN", "SELECT FROM organization", "WITH held", "WITH part_0")),
+    ],
+    indirect=["way"],
+    ids=["together", "alone"],
+)
 @BEFORE_AND_AFTER
 async def test_a_transaction_that_is_cut_off_before_its_commit_is_begun_again(
-    far: Ledger, far_pool: Pool, proxy: Proxy, connection: Connection, fate: Fate
+    far: Ledger,
+    far_pool: Pool,
+    proxy: Proxy,
+    way: Way,
+    connection: Connection,
+    fate: Fate,
+    statements: tuple[str, ...],
 ) -> None:
-    for units, statement in enumerate(("BEGIN", "SELECT organization", "WITH held", "WITH part_0"), 2):
+    for units, statement in enumerate(statements, 2):
         trap = proxy.at(statement, fate)
         # A new connection prepares its statements anew, so that the relay sees them.
         await far_pool.expire_connections()
@@ -184,6 +276,18 @@ async def test_a_transaction_that_is_cut_off_before_its_commit_is_begun_again(
         assert answer.outcome.allocations[0].units == await units_of(connection) == units
 
 
+@BEFORE_AND_AFTER
+async def test_a_reading_that_is_cut_off_is_done_again(
+    far: Ledger, proxy: Proxy, connection: Connection, fate: Fate
+) -> None:
+    await do(far, "acme", adjust(+1))  # The statement is prepared by now.
+    trap = proxy.at("WITH held", fate, run=True)
+    answer = await do(far, "acme", adjust(+1))
+    assert trap.sprung.is_set()
+    assert answer.outcome.allocations[0].units == await units_of(connection) == 3
+
+
+@pytest.mark.usefixtures("way")
 @BEFORE_AND_AFTER
 async def test_a_connection_that_breaks_as_it_is_given_back_undoes_no_verdict(
     proxy: Proxy, connection: Connection, fate: Fate
@@ -203,22 +307,23 @@ async def test_a_connection_that_breaks_as_it_is_given_back_undoes_no_verdict(
         assert (await catalog_tables.read_offerings(connection, ["new"]))["new"] == offering
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_slow_way_changes_no_verdict(far: Ledger, proxy: Proxy, connection: Connection) -> None:
     proxy.delay_seconds = 0.01
-    verdicts = await together([do(far, "acme", adjust(+1)) for _ in range(20)])
+    verdicts = await together([do(far, "acme", adjust(+1)) for _ in range(BATCH)])
     assert all(isinstance(each, Answer) for each in verdicts)
-    assert await units_of(connection) == 21
+    assert await units_of(connection) == BATCH + 1
 
 
 @BEFORE_AND_AFTER
 async def test_where_nothing_can_be_looked_up_the_caller_hears_so_before_its_deadline(
-    far_pool: Pool, proxy: Proxy, connection: Connection, fate: Fate
+    far_pool: Pool, proxy: Proxy, way: Way, connection: Connection, fate: Fate
 ) -> None:
     """Had the answer come later, the caller would have seen DEADLINE_EXCEEDED, which says nothing."""
     server = AllocatorServer(Settings(listen_address="127.0.0.1:0"), far_pool)
     await server.start()
     async with Client(server.address, timeout_seconds=3.0) as client:
-        trap = proxy.at("COMMIT", fate, for_good=True)
+        trap = way.at_commit(proxy, fate, for_good=True)
         with pytest.raises(EarmarkError) as lost:
             await client.adjust_allocation("acme", SENSOR, delta_units=+1, request_id="id-1")
         assert trap.sprung.is_set()
@@ -244,11 +349,11 @@ async def _answered(client: Client) -> AdjustAllocationResponse:
 
 
 async def test_a_call_whose_outcome_was_unknown_is_not_carried_out_after_its_deadline(
-    far: Ledger, proxy: Proxy, connection: Connection
+    far: Ledger, proxy: Proxy, way: Way, connection: Connection
 ) -> None:
     """Its caller was told that it may or may not have happened: it must not happen later."""
     before = await told(connection)
-    proxy.at("COMMIT", Fate.CUT_BEFORE, for_good=True)
+    way.at_commit(proxy, Fate.CUT_BEFORE, for_good=True)
     assert await verdict(do(far, "acme", adjust(+1), "id-1", seconds=2.0)) is Reason.OUTCOME_UNKNOWN
     await proxy.open()
     await far.drained()
@@ -258,12 +363,19 @@ async def test_a_call_whose_outcome_was_unknown_is_not_carried_out_after_its_dea
 
 @pytest.mark.parametrize("fate", [Fate.HOLD_BEFORE, Fate.HOLD_AFTER])
 async def test_a_commit_that_hangs_closes_its_lane_and_no_other(
-    far: Ledger, proxy: Proxy, connection: Connection, pool: Pool, fate: Fate, monkeypatch: pytest.MonkeyPatch
+    far: Ledger,
+    proxy: Proxy,
+    way: Way,
+    connection: Connection,
+    pool: Pool,
+    fate: Fate,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await make_customer(Ledger(pool), connection, "other")
+    await stop_clock(connection, await read_now(connection))  # However long it hangs, it is not too late.
     monkeypatch.setattr(lane, "PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(lane, "COMMIT_PATIENCE_SECONDS", 0.1)
-    trap = proxy.at("COMMIT", fate)
+    trap = way.at_commit(proxy, fate)
     assert await verdict(do(far, "acme", adjust(+1), seconds=0.2)) is Reason.OUTCOME_UNKNOWN
 
     async def is_closed() -> bool:
@@ -342,7 +454,7 @@ async def own_connection(own_server: embedded.Server) -> AsyncIterator[Connectio
 
 
 @pytest.fixture
-async def unreplicated(own_server: embedded.Server, own_connection: Connection) -> AsyncIterator[Ledger]:
+async def unreplicated(own_server: embedded.Server, own_connection: Connection, way: Way) -> AsyncIterator[Ledger]:
     """A ledger that is prepared as `acme` is; from then on every commit waits for a standby that is away."""
     async with await connect_pool(own_server.url, name="unreplicated", size=4) as pool:
         ledger = Ledger(pool)
@@ -377,6 +489,37 @@ async def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_unknown(
     await _wait_for_standby(own_connection, "")
     assert (await do(unreplicated, "acme", adjust(+1), "id-1")).outcome.allocations[0].units == 2
     assert await units_of(own_connection) == 2
+
+
+@pytest.mark.parametrize("way", [Way.TOGETHER], indirect=True, ids=["together"])
+async def test_organizations_whose_joint_commit_is_not_replicated_are_unknown_and_no_other(
+    unreplicated: Ledger, own_connection: Connection
+) -> None:
+    await _wait_for_standby(own_connection, "")
+    await make_customer(unreplicated, own_connection, "other")
+    await _wait_for_standby(own_connection, "away")
+    joint = [
+        asyncio.create_task(verdict(do(unreplicated, each, UpdateOrganization(display_name="x"))))
+        for each in ("acme", "other")
+    ]
+    apart = asyncio.create_task(do(unreplicated, "new", CreateOrganization("New")))
+    await own_connection.execute("SELECT pg_cancel_backend($1)", await standby_is_awaited(own_connection))
+    assert await asyncio.gather(*joint) == [Reason.OUTCOME_UNKNOWN] * 2
+
+    await _wait_for_standby(own_connection, "")
+    assert (await apart).balance.revision == 1
+
+
+async def test_a_replay_waits_for_the_standby(unreplicated: Ledger, own_connection: Connection) -> None:
+    """What it saw may have been committed by somebody whose standby has not got it."""
+    await _wait_for_standby(own_connection, "")
+    answer = await do(unreplicated, "acme", adjust(+1), "id-1")
+    await _wait_for_standby(own_connection, "away")
+    replay = asyncio.create_task(do(unreplicated, "acme", adjust(+1), "id-1"))
+    await standby_is_awaited(own_connection)
+    assert not replay.done()
+    await _wait_for_standby(own_connection, "")
+    assert await replay == answer
 
 
 async def test_a_commit_whose_backend_ended_as_it_waited_for_the_standby_is_unknown(

@@ -47,6 +47,7 @@ from tests.support.books import (
 from tests.support.lying_redis import LIES, lying_redis
 from tests.support.processes import NO_REDIS
 from tests.support.proxy import Fate, relayed
+from tests.support.ways import Way
 
 PROMISED_SECONDS = 2.0
 """A notice is late by no more, once Redis is well."""
@@ -540,9 +541,15 @@ async def test_a_lie_about_the_revision_silences_nobody(
 
 
 async def test_a_transaction_that_stayed_open_for_long_is_found_when_it_commits(
-    database: str, connection: Connection, republisher: Republisher, ear: BareRedis, ledger: Ledger
+    database: str,
+    connection: Connection,
+    republisher: Republisher,
+    ear: BareRedis,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its entry was written before several looks that could not see it, and longer ago than a look goes back."""
+    Way.ALONE.go(monkeypatch)
     await make_organization(ledger, "acme")
     await republisher.look_once()
     assert await republisher.look_once() == 1

@@ -10,6 +10,7 @@ from earmark import Client
 from services.allocator.server import AllocatorServer
 from services.ledger.rules.limits import ANSWER_BYTES_MAX, HISTORY_STEPS_MAX
 from services.ledger.store.database import Connection
+from services.ledger.together import DECIDED_WITHIN
 from tests.support.frozen_clock import FrozenClock
 from tests.support.reflected import ReflectedClient, Refusal
 from tests.support.service_stories import DAY, buy, offer
@@ -78,12 +79,12 @@ async def test_steps_before_after_and_in_progress(reflected: ReflectedClient, cl
     assert await history(reflected, MIDNIGHT + 2 * HOUR, MIDNIGHT + 4 * HOUR, HOUR) == []
     await at(clock, MIDNIGHT + 2 * HOUR - MICROSECOND)
     assert await history(reflected, MIDNIGHT + HOUR, MIDNIGHT + 4 * HOUR, HOUR) == [(100, 10, 10, True)]
-    await at(clock, MIDNIGHT + 2 * HOUR)  # The next one begins no later than now.
+    await at(clock, MIDNIGHT + 2 * HOUR + DECIDED_WITHIN)  # Before, it would wait, and this clock stands still.
     assert await history(reflected, MIDNIGHT + HOUR, MIDNIGHT + 4 * HOUR, HOUR) == [
         (100, 10, 10, False),
         (100, 10, 10, True),
     ]
-    await at(clock, MIDNIGHT + DAY)
+    await at(clock, MIDNIGHT + DAY + DECIDED_WITHIN)
     assert await history(reflected, MIDNIGHT, MIDNIGHT + 2 * DAY, DAY) == [(100, 10, 10, False), (100, 10, 10, True)]
 
 

@@ -37,6 +37,7 @@ from tests.support.watching import (
     write,
     written_to,
 )
+from tests.support.ways import Way
 
 HORIZON = "SELECT least(clock_timestamp()"
 COMPARE = "SELECT organization, revision, digest"
@@ -123,8 +124,11 @@ async def test_a_database_that_stays_away(
             check_gapless(resumed, after=watch.revisions[-1], up_to=last + 1)
 
 
-async def test_a_commit_that_takes_long(database: str, proxy: Proxy, watch: Watching) -> None:
+async def test_a_commit_that_takes_long(
+    database: str, proxy: Proxy, watch: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its entry was written long before it can be seen: whoever asks for the last seconds alone never finds it."""
+    Way.ALONE.go(monkeypatch)
     async with relayed(database) as slow, allocating(slow.url) as server, Client(server.address) as writer:
         await write(writer, 1)
         held = slow.at("COMMIT", Fate.HOLD_BEFORE)

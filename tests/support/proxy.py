@@ -4,6 +4,7 @@ It reads what the client sends message by message, so "exactly when COMMIT passe
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 SSL_REQUEST = 80877103
 READY_FOR_QUERY = b"Z"
+BIND = b"B"
+SYNC = b"S"
+COMMENT = re.compile(r"--[^\n]*")
 
 
 class Fate(Enum):
@@ -39,6 +43,8 @@ class Trap:
     """Whether it waits for the statement to be run, which one that was prepared once can be often."""
     sprung: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    """Postgres has carried the statement out."""
 
     def release(self) -> None:
         self.released.set()
@@ -51,7 +57,9 @@ class Link:
     client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     server: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     held: Trap | None = None
-    """Springs when Postgres's next answer is complete."""
+    """Springs, or has sprung already, when Postgres's next answer is complete."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nothing comes from Postgres any more."""
     prepared: dict[str, str] = field(default_factory=dict)
     """Statements by the names that the client gave them."""
 
@@ -161,11 +169,17 @@ class Proxy:
             startup = length + await reader.readexactly(int.from_bytes(length, "big") - 4)
             writer.write(startup)
         while True:
-            head = await reader.readexactly(5)
-            message = head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
-            if await self._passes(link, *_statement(link, message)):
+            message = await _message(reader)
+            statement, run = _statement(link, message)
+            part = message
+            while run and part[:1] != SYNC:  # Nobody waits for the rest of it, whatever becomes of the client.
+                part = await _message(reader)
+                message += part
+            if await self._passes(link, statement, run):
                 writer.write(message)
                 await writer.drain()
+            if link.held is not None and link.held.fate is Fate.CUT_MEANWHILE:
+                await link.ended.wait()
             yield
 
     async def _passes(self, link: Link, statement: str, run: bool) -> bool:
@@ -180,8 +194,7 @@ class Proxy:
             if trap.fate in (Fate.HOLD_BEFORE, Fate.CUT_MEANWHILE):
                 self._spring(trap, link)
                 await trap.released.wait()
-            else:
-                link.held = trap
+            link.held = trap
         if statement:
             (self.runs if run else self.seen).append(statement)
         return True
@@ -197,18 +210,23 @@ class Proxy:
 
     async def _to_client(self, link: Link) -> AsyncIterator[None]:
         reader, writer = link.server[0], link.client[1]
-        while piece := await reader.read(65536):
-            trap = link.held
-            # An answer ends with ReadyForQuery, six bytes: Z, its length, the transaction's state.
-            if trap is not None and piece[-6:-5] == READY_FOR_QUERY:
-                link.held = None
-                self._spring(trap, link)
-                if trap.fate is Fate.CUT_AFTER:
-                    return
-                await trap.released.wait()
-            writer.write(piece)
-            await writer.drain()
-            yield
+        try:
+            while piece := await reader.read(65536):
+                trap = link.held
+                # An answer ends with ReadyForQuery, six bytes: Z, its length, the transaction's state.
+                if trap is not None and piece[-6:-5] == READY_FOR_QUERY:
+                    link.held = None
+                    trap.answered.set()
+                    if trap.fate in (Fate.CUT_AFTER, Fate.HOLD_AFTER):
+                        self._spring(trap, link)
+                    if trap.fate in (Fate.CUT_AFTER, Fate.CUT_MEANWHILE):
+                        return
+                    await trap.released.wait()
+                writer.write(piece)
+                await writer.drain()
+                yield
+        finally:
+            link.ended.set()
 
 
 @asynccontextmanager
@@ -222,14 +240,26 @@ async def relayed(url: str) -> AsyncIterator[Proxy]:
         await proxy.close()
 
 
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(5)
+    return head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
+
+
 def _statement(link: Link, message: bytes) -> tuple[str, bool]:
-    """The SQL of a Query, Parse or Bind message, empty for all others; and whether it is a Bind, which runs it."""
+    """The SQL of a Query, Parse or Bind message, empty for all others; and whether it is a Bind, which runs it.
+
+    It is in one line, without comments.
+    """
     if message[:1] == b"Q":
-        return message[5:-1].decode(), False
+        return _in_one_line(message[5:-1]), False
     if message[:1] == b"P":
         name, statement, _ = message[5:].split(b"\0", 2)
-        link.prepared[name.decode()] = statement.decode().strip()
+        link.prepared[name.decode()] = _in_one_line(statement)
         return link.prepared[name.decode()], False
-    if message[:1] == b"B":
+    if message[:1] == BIND:
         return link.prepared[message[5:].split(b"\0", 2)[1].decode()], True
     return "", False
+
+
+def _in_one_line(statement: bytes) -> str:
+    return " ".join(COMMENT.sub("", statement.decode()).split())

@@ -15,8 +15,7 @@ from tests.support.race import pass_the_gate
 
 NO_GUARD = """
     guard AS MATERIALIZED (
-        SELECT organization FROM unnest($1::text[], $2::bigint[]) AS expected (organization, revision)
-        WHERE $3::timestamptz IS NOT NULL)"""
+        SELECT $1::text AS organization WHERE $2::bigint IS NOT NULL AND $3::timestamptz IS NOT NULL)"""
 
 
 async def read_and_pass_the_gate(connection: Connection, calls: Mapping[str, Sequence[Call]]) -> dict[str, BookRows]:

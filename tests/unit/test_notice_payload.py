@@ -13,11 +13,11 @@ from services.ledger.rules.model import Figures
 from services.notices.message import payload
 from services.wire import balance_message
 
-WHOLE_SECOND = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
-MICROSECOND = datetime(2199, 12, 31, 23, 59, 59, 1, tzinfo=UTC)
+SECOND = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+INSTANTS = [SECOND, SECOND.replace(microsecond=500_000), SECOND.replace(year=2199, microsecond=1)]
 
 
-@pytest.mark.parametrize("as_of", [WHOLE_SECOND, MICROSECOND])
+@pytest.mark.parametrize("as_of", INSTANTS)
 @pytest.mark.parametrize(
     "figures",
     [
@@ -33,12 +33,5 @@ def test_a_payload_is_the_notice_in_proto3_json(figures: Figures, as_of: datetim
     notice = Notice(organization="organizations/acme-1", revision=revision, balance=balance_message(balance))
 
     text = payload(balance)
-    assert json_format.Parse(text, Notice()) == notice
     assert "\n" not in text
-    assert _keys(json.loads(text)) == _keys(
-        json_format.MessageToDict(notice, always_print_fields_with_no_presence=True)
-    )
-
-
-def _keys(value: object) -> object:
-    return {key: _keys(each) for key, each in value.items()} if isinstance(value, dict) else None
+    assert json.loads(text) == json_format.MessageToDict(notice, always_print_fields_with_no_presence=True)

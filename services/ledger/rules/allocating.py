@@ -171,6 +171,8 @@ def _set_units(
 
 def _with_marks(allocation: Allocation, priority: int | None, labels: Mapping[str, str] | None) -> Allocation:
     """Priority and labels as sent; those that were not sent are kept."""
+    if priority is None and labels is None:
+        return allocation
     return replace(
         allocation,
         priority=allocation.priority if priority is None else priority,
@@ -227,28 +229,20 @@ def _check_not_retired(offering: Offering, allocation: Allocation) -> None:
 
 
 def _check_limits(book: Book, allocation: Allocation, units: int, credits: int) -> None:
-    """Judges what would result; what was sent is within bounds already."""
-    old = book.allocations.get(allocation.allocation)
-    opens = allocation.state is AllocationState.DISABLED
+    """Judges what would result, where that is more than there was; what was sent is within bounds already."""
+    if units > UNITS_MAX and units > allocation.units:
+        raise limit_exceeded("units of one allocation", units, UNITS_MAX, allocation.name)
+    state, old = book.state, book.allocations.get(allocation.allocation)
     held = (old.credits + old.suspended_credits) if old else 0
-    for what, value, limit, grows in (
-        ("units of one allocation", units, UNITS_MAX, units > allocation.units),
-        ("credits of one allocation", credits, CREDITS_MAX, credits > held),
-        (
-            "allocated and suspended credits of one organization",
-            book.state.figures.wanted - held + credits,
-            HELD_CREDITS_MAX,
-            credits > held,
-        ),
-        (
-            "allocations of one organization that are not DISABLED",
-            book.state.open_allocations + opens,
-            OPEN_ALLOCATIONS_MAX,
-            opens,
-        ),
-    ):
-        if grows and value > limit:
-            raise limit_exceeded(what, value, limit, allocation.name)
+    if credits > held:
+        if credits > CREDITS_MAX:
+            raise limit_exceeded("credits of one allocation", credits, CREDITS_MAX, allocation.name)
+        if (wanted := state.figures.wanted - held + credits) > HELD_CREDITS_MAX:
+            what = "allocated and suspended credits of one organization"
+            raise limit_exceeded(what, wanted, HELD_CREDITS_MAX, allocation.name)
+    if allocation.state is AllocationState.DISABLED and state.open_allocations >= OPEN_ALLOCATIONS_MAX:
+        what = "allocations of one organization that are not DISABLED"
+        raise limit_exceeded(what, state.open_allocations + 1, OPEN_ALLOCATIONS_MAX, allocation.name)
 
 
 def _insufficient(book: Book, before: Figures, steps: Sequence[Step], moment: Moment) -> Refused:

@@ -79,7 +79,7 @@ def _apply(book: Book, organization: str, command: Command, moment: Moment) -> O
             return Outcome(allocations=tuple(operate(book, (command,), moment, several=False)))
         case ApplyOperations():
             done = operate(book, command.operations, moment, several=True)
-            return Outcome(allocations=tuple(replace(each, labels={}) for each in done))
+            return Outcome(allocations=tuple(replace(each, labels={}) if each.labels else each for each in done))
         case UpdateAllocation():
             return Outcome(allocations=(update_allocation(book, command, moment),))
         case CreateSubscription():

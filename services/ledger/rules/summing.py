@@ -1,8 +1,9 @@
 """What a ledger adds up to, kept so that looking at usage need not read it: sums by offering, and figures by hour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from services.ledger.rules.book import Book
@@ -24,6 +25,10 @@ class OfferingUsage:
     suspended_credits: int = 0
 
 
+COUNTS: Final = len(OfferingUsage.__dataclass_fields__) - 1
+"""Of an OfferingUsage, beside the offering."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageHour:
     """What one hour of UTC, in which something took effect, came to."""
@@ -40,56 +45,47 @@ class UsageHour:
     last_revision: int
 
 
-_COUNTS: Final = tuple(each for each in OfferingUsage.__dataclass_fields__ if each != "offering")
-
-
 def offering_changes(book: Book) -> list[OfferingUsage]:
     """By how much the book's closed calls and instants changed the sums of each offering, by its id."""
-    changes: dict[str, dict[str, int]] = {}
+    changes: dict[str, list[int]] = {}
     for key, before in book.changed_allocations.items():
         after = book.allocations[key]
-        counts = changes.setdefault(after.offering, dict.fromkeys(_COUNTS, 0))
+        counts = changes.setdefault(after.offering, [0] * COUNTS)
         for sign, allocation in ((-1, before), (1, after)):
-            for count, value in _counts(allocation).items() if allocation else ():
-                counts[count] += sign * value
-    return [OfferingUsage(offering, **counts) for offering, counts in sorted(changes.items()) if any(counts.values())]
+            if allocation is not None:
+                for index, value in enumerate(_counts(allocation)):
+                    counts[index] += sign * value
+    return [OfferingUsage(offering, *counts) for offering, counts in sorted(changes.items()) if any(counts)]
 
 
 def usage_hours(entries: Iterable[Entry]) -> list[UsageHour]:
     """The hours of consecutive entries, the first and the last of which begin and end a call or settled instant."""
-    hours: dict[datetime, UsageHour] = {}
-    for entry in entries:
-        hour = entry.effective_time.replace(minute=0, second=0, microsecond=0)
-        known = hours.get(hour)
-        hours[hour] = UsageHour(
-            hour=hour,
-            valid=entry.figures.valid,
-            allocated=entry.figures.allocated,
-            peak_allocated=max(
-                known.peak_allocated if known else 0,
-                entry.figures.allocated if entry.last else 0,
-            ),
-            begins_at_start=known.begins_at_start if known else entry.effective_time == hour,
-            first_revision=known.first_revision if known else entry.revision,
-            last_revision=entry.revision,
-        )
-    return list(hours.values())
+    return [_usage_hour(hour, list(group)) for hour, group in groupby(entries, _hour)]
 
 
-def _counts(allocation: Allocation) -> dict[str, int]:
+def _usage_hour(hour: datetime, entries: Sequence[Entry]) -> UsageHour:
+    first, last = entries[0], entries[-1]
+    return UsageHour(
+        hour=hour,
+        valid=last.figures.valid,
+        allocated=last.figures.allocated,
+        peak_allocated=max((each.figures.allocated for each in entries if each.last), default=0),
+        begins_at_start=first.effective_time == hour,
+        first_revision=first.revision,
+        last_revision=last.revision,
+    )
+
+
+def _hour(entry: Entry) -> datetime:
+    return entry.effective_time.replace(minute=0, second=0, microsecond=0)
+
+
+def _counts(allocation: Allocation) -> tuple[int, ...]:
+    """Those of OfferingUsage, in its order."""
     match allocation.state:
         case AllocationState.ENABLED:
-            return {
-                "enabled_allocations": 1,
-                "enabled_units": allocation.units,
-                "enabled_credits": allocation.credits,
-                "free_units": 0 if allocation.credits else allocation.units,
-            }
+            return 1, allocation.units, allocation.credits, 0 if allocation.credits else allocation.units, 0, 0, 0
         case AllocationState.SUSPENDED:
-            return {
-                "suspended_allocations": 1,
-                "suspended_units": allocation.units,
-                "suspended_credits": allocation.suspended_credits,
-            }
+            return 0, 0, 0, 0, 1, allocation.units, allocation.suspended_credits
         case AllocationState.DISABLED:
-            return {}
+            return ()

@@ -61,9 +61,9 @@ class BookRows:
 
 async def read_book_rows(connection: Connection, named: Mapping[str, Named]) -> dict[str, BookRows]:
     """Of each organization, with what is named of it."""
+    # OFFSET 0: whatever the planner thinks of the tables' sizes, it is one look-up for each that is named.
     row = await connection.fetchrow(
         """
-        -- OFFSET 0: whatever the planner thinks of the tables' sizes, it is one look-up for each that is named.
         WITH held AS MATERIALIZED (
             SELECT found.* FROM unnest($2::text[], $3::text[]) AS named (organization, id)
                 CROSS JOIN LATERAL (

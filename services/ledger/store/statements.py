@@ -1,76 +1,94 @@
-"""One statement that writes rows of several tables: one round trip, and one start of the executor.
+"""One statement that writes rows of several tables of one organization: one round trip, one start of the executor.
 
 It has a part for each table that gets rows, and no others. A single row travels as scalars, which cost Postgres and the
-driver about a third less than arrays of one; more travel as one array for each column.
+driver about a third less than arrays of one; more travel as one array for each column. The organization is `$1`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from services.ledger.store.database import Connection
 
-Row = tuple[Any, ...]
+Row: TypeAlias = tuple[Any, ...]
 
 STATEMENTS_KEPT: Final = 256
 """There is one for each set of tables, and for each of these with one row or with several."""
 
-GUARD_COLUMNS: Final = 3
 GUARD: Final = """
     locked AS MATERIALIZED (
-        SELECT found.organization FROM unnest($1::text[], $2::bigint[]) AS expected (organization, revision)
-            CROSS JOIN LATERAL (
-                SELECT organization FROM organization
-                WHERE organization = expected.organization AND revision = expected.revision
-                FOR UPDATE SKIP LOCKED) AS found),
+        SELECT organization FROM organization WHERE organization = $1 AND revision = $2 FOR UPDATE SKIP LOCKED),
     guard AS MATERIALIZED (SELECT organization FROM locked WHERE earmark_now() <= $3::timestamptz)"""
-"""The clock is read once the rows are locked."""
+"""The clock is read once the row is locked."""
+GUARD_PARAMETERS: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Where rows go, and how. The first column is the organization."""
+    """Where rows go, and how."""
 
     columns: Mapping[str, str]
-    """The type of each, in the order of a row's values."""
+    """The type of each, in the order of a row's values; without the organization."""
     write: str
-    """SQL with `{columns}`, `{values}`, and `{rows}`, which are called `new`; with `{only}`, a condition on these; and
-    with `{these}`, an array of the organizations that are written to."""
+    """SQL with `{columns}`, `{values}`, and `{rows}`, which are called `new`; with `{only}`, a condition."""
     values: Mapping[str, str] = field(default_factory=dict)
     """What is written instead of `new.column`, where that is not it."""
 
 
-Rows = Iterable[tuple[Table, Sequence[Row]]]
+Parts: TypeAlias = Iterable[tuple[Table, Sequence[Row]]]
+Shape: TypeAlias = tuple[tuple[Table, bool], ...]
+"""The tables that get rows, and whether each gets one."""
 
 
-async def write_rows(connection: Connection, rows: Rows) -> None:
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What is to be written if the organization is still at the revision."""
+
+    organization: str
+    revision: int
+    parts: Parts
+
+
+async def write_rows(connection: Connection, organization: str, parts: Parts) -> None:
     """Writes all of it, in no particular order. Tables without rows are left out."""
-    parts = [(table, each) for table, each in rows if each]
-    if parts:
-        await connection.execute(_statement(_shape(parts)), *_arguments(parts))
+    filled = _filled(parts)
+    if filled:
+        await connection.execute(_statement(_shape(filled)), organization, *_arguments(filled))
+
+
+def of_one_shape(guarded: Iterable[Guarded]) -> dict[Shape, list[Guarded]]:
+    """What `write_rows_if` can write at once."""
+    shapes: dict[Shape, list[Guarded]] = {}
+    for each in guarded:
+        filled = _filled(each.parts)
+        shapes.setdefault(_shape(filled), []).append(Guarded(each.organization, each.revision, filled))
+    return shapes
 
 
 async def write_rows_if(
-    connection: Connection, revisions: Mapping[str, int], until: datetime, rows: Rows
+    connection: Connection, shape: Shape, guarded: Sequence[Guarded], until: datetime
 ) -> frozenset[str]:
-    """Locks the organizations that nobody else has and that are still at these revisions, and writes what is theirs.
+    """Locks each organization that nobody else has and that is still at its revision, and writes what is its own.
 
-    Returns which they are; none once it is later than `until`. It waits for nobody.
+    A statement for each, all in one round trip and one transaction. Returns which were written; none that is locked
+    later than `until`. It waits for nobody.
     """
-    parts = [(table, each) for table, each in rows if each]
-    guard = (list(revisions), list(revisions.values()), until)
-    found = await connection.fetch(_guarded_statement(_shape(parts)), *guard, *_arguments(parts))
+    arguments = [(each.organization, each.revision, until, *_arguments(each.parts)) for each in guarded]
+    found = await connection.fetchmany(_guarded_statement(shape), arguments)
     return frozenset(row["organization"] for row in found)
 
 
-def _shape(parts: Iterable[tuple[Table, Sequence[Row]]]) -> tuple[tuple[Table, bool], ...]:
-    """For each table, whether it gets one row."""
+def _filled(parts: Parts) -> list[tuple[Table, Sequence[Row]]]:
+    return [(table, rows) for table, rows in parts if rows]
+
+
+def _shape(parts: Parts) -> Shape:
     return tuple((table, len(rows) == 1) for table, rows in parts)
 
 
-def _arguments(parts: Iterable[tuple[Table, Sequence[Row]]]) -> list[Any]:
+def _arguments(parts: Parts) -> list[Any]:
     arguments: list[Any] = []
     for _, rows in parts:
         arguments.extend(rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True)))
@@ -78,35 +96,32 @@ def _arguments(parts: Iterable[tuple[Table, Sequence[Row]]]) -> list[Any]:
 
 
 @lru_cache(maxsize=STATEMENTS_KEPT)
-def _statement(shape: tuple[tuple[Table, bool], ...]) -> str:
-    parts = _parts(shape, 1, guarded=False)
-    others = ", ".join(f"part_{number} AS ({each})" for number, each in enumerate(parts[:-1]))
-    return f"WITH {others} {parts[-1]}" if others else parts[-1]
+def _statement(shape: Shape) -> str:
+    written = _written(shape, 2, only="")
+    others = ", ".join(f"part_{number} AS ({each})" for number, each in enumerate(written[:-1]))
+    return f"WITH {others} {written[-1]}" if others else written[-1]
 
 
 @lru_cache(maxsize=STATEMENTS_KEPT)
-def _guarded_statement(shape: tuple[tuple[Table, bool], ...]) -> str:
-    parts = _parts(shape, 1 + GUARD_COLUMNS, guarded=True)
-    numbered = (f"part_{number} AS ({each})" for number, each in enumerate(parts))
+def _guarded_statement(shape: Shape) -> str:
+    written = _written(shape, 1 + GUARD_PARAMETERS, only="EXISTS (SELECT FROM guard)")
+    numbered = (f"part_{number} AS ({each})" for number, each in enumerate(written))
     return f"WITH {', '.join((GUARD, *numbered))} SELECT organization FROM guard"
 
 
-def _parts(shape: tuple[tuple[Table, bool], ...], first: int, *, guarded: bool) -> list[str]:
-    parts: list[str] = []
+def _written(shape: Shape, first: int, *, only: str) -> list[str]:
+    written: list[str] = []
     for table, one in shape:
-        keys = f"ARRAY[${first}]" if one else f"${first}"
-        these = "ARRAY(SELECT organization FROM guard)" if guarded else keys
-        parts.append(
+        written.append(
             table.write.format(
                 columns=", ".join(table.columns),
                 values=", ".join(table.values.get(each, f"new.{each}") for each in table.columns),
                 rows=_rows(table, first, one=one),
-                only=f"WHERE new.organization = ANY ({these})" if guarded else "",
-                these=these,
+                only=only or "true",
             )
         )
         first += len(table.columns)
-    return parts
+    return written
 
 
 def _rows(table: Table, first: int, *, one: bool) -> str:

@@ -5,7 +5,6 @@ from typing import Final
 from services.ledger.store.statements import Table
 
 ORGANIZATION_COLUMNS: Final = {
-    "organization": "text",
     "display_name": "text",
     "valid_credits": "bigint",
     "grace_credits": "bigint",
@@ -25,7 +24,8 @@ ORGANIZATION_COLUMNS: Final = {
     "usage_revision": "bigint",
 }
 NEW_ORGANIZATION: Final = Table(
-    columns=ORGANIZATION_COLUMNS, write="INSERT INTO organization ({columns}) SELECT {values} FROM {rows} {only}"
+    columns=ORGANIZATION_COLUMNS,
+    write="INSERT INTO organization (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}",
 )
 ORGANIZATION: Final = Table(
     columns=ORGANIZATION_COLUMNS,
@@ -38,12 +38,11 @@ ORGANIZATION: Final = Table(
             next_transition_time = new.next_transition_time, threshold_percent = new.threshold_percent,
             open_allocations = new.open_allocations, changed_revision = new.changed_revision,
             update_time = new.update_time, usage_revision = new.usage_revision
-        FROM {rows} WHERE kept.organization = new.organization AND kept.organization = ANY ({these})
+        FROM {rows} WHERE kept.organization = $1 AND {only}
         """,
 )
 ENTRY: Final = Table(
     columns={
-        "organization": "text",
         "revision": "bigint",
         "kind": "text",
         "resource": "text",
@@ -68,13 +67,12 @@ ENTRY: Final = Table(
         "last": "boolean",
         "digest": "bytea",
     },
-    write="INSERT INTO entry ({columns}) SELECT {values} FROM {rows} {only}",
+    write="INSERT INTO entry (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}",
     # There are no arrays of arrays of different lengths.
     values={"causes": "ARRAY(SELECT jsonb_array_elements_text(new.causes))"},
 )
 USAGE_HOUR: Final = Table(
     columns={
-        "organization": "text",
         "hour": "timestamptz",
         "valid_credits": "bigint",
         "allocated_credits": "bigint",
@@ -84,7 +82,7 @@ USAGE_HOUR: Final = Table(
         "last_revision": "bigint",
     },
     write="""
-        INSERT INTO usage_hour AS kept ({columns}) SELECT {values} FROM {rows} {only}
+        INSERT INTO usage_hour AS kept (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}
         ON CONFLICT (organization, hour) DO UPDATE SET
             valid_credits = excluded.valid_credits, allocated_credits = excluded.allocated_credits,
             peak_allocated_credits = greatest(kept.peak_allocated_credits, excluded.peak_allocated_credits),
@@ -93,7 +91,6 @@ USAGE_HOUR: Final = Table(
 )
 SUBSCRIPTION: Final = Table(
     columns={
-        "organization": "text",
         "subscription": "text",
         "state": "text",
         "credits": "bigint",
@@ -109,7 +106,7 @@ SUBSCRIPTION: Final = Table(
         "cancel_time": "timestamptz",
     },
     write="""
-        INSERT INTO subscription ({columns}) SELECT {values} FROM {rows} {only}
+        INSERT INTO subscription (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}
         ON CONFLICT (organization, subscription) DO UPDATE SET
             state = excluded.state, credits = excluded.credits, start_time = excluded.start_time,
             end_time = excluded.end_time, grace_period = excluded.grace_period,
@@ -120,7 +117,6 @@ SUBSCRIPTION: Final = Table(
 )
 ALLOCATION: Final = Table(
     columns={
-        "organization": "text",
         "allocation": "text",
         "offering": "text",
         "state": "text",
@@ -136,7 +132,7 @@ ALLOCATION: Final = Table(
         "update_time": "timestamptz",
     },
     write="""
-        INSERT INTO allocation ({columns}) SELECT {values} FROM {rows} {only}
+        INSERT INTO allocation (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}
         ON CONFLICT (organization, allocation) DO UPDATE SET
             state = excluded.state, units = excluded.units, credits = excluded.credits,
             suspended_credits = excluded.suspended_credits, price_version = excluded.price_version,
@@ -146,7 +142,6 @@ ALLOCATION: Final = Table(
 )
 OFFERING_USAGE: Final = Table(
     columns={
-        "organization": "text",
         "offering": "text",
         "enabled_allocations": "bigint",
         "enabled_units": "bigint",
@@ -157,7 +152,7 @@ OFFERING_USAGE: Final = Table(
         "suspended_credits": "bigint",
     },
     write="""
-        INSERT INTO offering_usage AS kept ({columns}) SELECT {values} FROM {rows} {only}
+        INSERT INTO offering_usage AS kept (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}
         ON CONFLICT (organization, offering) DO UPDATE SET
             enabled_allocations = kept.enabled_allocations + excluded.enabled_allocations,
             enabled_units = kept.enabled_units + excluded.enabled_units,
@@ -170,11 +165,10 @@ OFFERING_USAGE: Final = Table(
 )
 REQUEST: Final = Table(
     columns={
-        "organization": "text",
         "request_id": "text",
         "meaning": "bytea",
         "answer": "jsonb",
         "recorded_time": "timestamptz",
     },
-    write="INSERT INTO request ({columns}) SELECT {values} FROM {rows} {only}",
+    write="INSERT INTO request (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}",
 )

@@ -1,8 +1,7 @@
-"""Writing what a transaction leaves behind, of however many organizations, in one statement."""
+"""Writing what a transaction leaves behind of an organization, in one statement."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from msgspec import Struct
 
@@ -12,7 +11,7 @@ from services.ledger.rules.encoding import deltas_json, json_text
 from services.ledger.rules.model import Allocation, Entry, Organization, Subscription
 from services.ledger.rules.summing import OfferingUsage, UsageHour
 from services.ledger.store.database import Connection
-from services.ledger.store.statements import Row, Rows, write_rows, write_rows_if
+from services.ledger.store.statements import Parts, Row, write_rows
 from services.ledger.store.tables import (
     ALLOCATION,
     ENTRY,
@@ -23,8 +22,6 @@ from services.ledger.store.tables import (
     SUBSCRIPTION,
     USAGE_HOUR,
 )
-
-T = TypeVar("T")
 
 
 class Changes(Struct, frozen=True):
@@ -48,39 +45,27 @@ class Changes(Struct, frozen=True):
 
 async def write_changes(connection: Connection, changes: Changes) -> None:
     """All of it in one round trip. The organization is locked."""
-    await write_rows(connection, _rows_of([changes]))
+    await write_rows(connection, changes.organization, parts_of(changes))
 
 
-async def write_changes_if(
-    connection: Connection, revisions: Mapping[str, int], until: datetime, changes: Sequence[Changes]
-) -> frozenset[str]:
-    """As `write_rows_if`: those that are still at their revisions are written, and committed, all in one round trip."""
-    return await write_rows_if(connection, revisions, until, _rows_of(changes))
-
-
-def _rows_of(changes: Sequence[Changes]) -> Rows:
+def parts_of(changes: Changes) -> Parts:
+    """The rows of each table."""
+    state, now = changes.state, changes.now
     return (
-        (NEW_ORGANIZATION, [_organization_row(each.state) for each in changes if each.state and each.is_new]),
-        (ORGANIZATION, [_organization_row(each.state) for each in changes if each.state and not each.is_new]),
-        (ENTRY, _rows(_entry_row, changes, lambda each: each.entries)),
-        (USAGE_HOUR, _rows(_hour_row, changes, lambda each: each.hours)),
-        (SUBSCRIPTION, _rows(_subscription_row, changes, lambda each: each.subscriptions)),
-        (ALLOCATION, _rows(_allocation_row, changes, lambda each: each.allocations)),
-        (OFFERING_USAGE, _rows(_usage_row, changes, lambda each: each.usage)),
-        (REQUEST, _rows(_request_row, changes, lambda each: each.remembered)),
+        (NEW_ORGANIZATION, [_organization_row(state)] if state and changes.is_new else []),
+        (ORGANIZATION, [_organization_row(state)] if state and not changes.is_new else []),
+        (ENTRY, [_entry_row(each) for each in changes.entries]),
+        (USAGE_HOUR, [_hour_row(each) for each in changes.hours]),
+        (SUBSCRIPTION, [_subscription_row(each) for each in changes.subscriptions]),
+        (ALLOCATION, [_allocation_row(each) for each in changes.allocations]),
+        (OFFERING_USAGE, [_usage_row(each) for each in changes.usage]),
+        (REQUEST, [_request_row(each, now) for each in changes.remembered]),
     )
-
-
-def _rows(
-    row: Callable[[Changes, T], Row], changes: Iterable[Changes], things: Callable[[Changes], Iterable[T]]
-) -> list[Row]:
-    return [row(each, thing) for each in changes for thing in things(each)]
 
 
 def _organization_row(state: Organization) -> Row:
     figures = state.figures
     return (
-        state.organization,
         state.display_name,
         figures.valid,
         figures.grace,
@@ -101,10 +86,9 @@ def _organization_row(state: Organization) -> Row:
     )
 
 
-def _entry_row(of: Changes, entry: Entry) -> Row:
+def _entry_row(entry: Entry) -> Row:
     figures, deltas = entry.figures, deltas_json(entry)
     return (
-        of.organization,
         entry.revision,
         entry.kind,
         entry.resource,
@@ -128,9 +112,8 @@ def _entry_row(of: Changes, entry: Entry) -> Row:
     )
 
 
-def _hour_row(of: Changes, hour: UsageHour) -> Row:
+def _hour_row(hour: UsageHour) -> Row:
     return (
-        of.organization,
         hour.hour,
         hour.valid,
         hour.allocated,
@@ -141,9 +124,8 @@ def _hour_row(of: Changes, hour: UsageHour) -> Row:
     )
 
 
-def _subscription_row(of: Changes, subscription: Subscription) -> Row:
+def _subscription_row(subscription: Subscription) -> Row:
     return (
-        of.organization,
         subscription.subscription,
         subscription.state,
         subscription.credits,
@@ -160,9 +142,8 @@ def _subscription_row(of: Changes, subscription: Subscription) -> Row:
     )
 
 
-def _allocation_row(of: Changes, allocation: Allocation) -> Row:
+def _allocation_row(allocation: Allocation) -> Row:
     return (
-        of.organization,
         allocation.allocation,
         allocation.offering,
         allocation.state,
@@ -179,9 +160,8 @@ def _allocation_row(of: Changes, allocation: Allocation) -> Row:
     )
 
 
-def _usage_row(of: Changes, usage: OfferingUsage) -> Row:
+def _usage_row(usage: OfferingUsage) -> Row:
     return (
-        of.organization,
         usage.offering,
         usage.enabled_allocations,
         usage.enabled_units,
@@ -193,11 +173,10 @@ def _usage_row(of: Changes, usage: OfferingUsage) -> Row:
     )
 
 
-def _request_row(of: Changes, remembered: Remembered) -> Row:
+def _request_row(remembered: Remembered, now: datetime) -> Row:
     return (
-        of.organization,
         remembered.request_id,
         remembered.meaning,
         json_text(answer_json(remembered.answer)),
-        of.now,
+        now,
     )
