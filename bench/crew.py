@@ -71,10 +71,11 @@ class Crew:
         loaders = self._loaders[:1] if alone else self._loaders
         self._runs += 1
         share = replace(job, in_flight=-(-job.in_flight // len(loaders)), rate=job.rate / len(loaders))
-        salts = [f"r{self._runs}w{number}" for number in range(len(loaders))]
-        await asyncio.gather(
-            *(each.prepare(replace(share, salt=salt)) for each, salt in zip(loaders, salts, strict=True))
-        )
+        apart = job.organizations // len(loaders)
+        shares = [
+            replace(share, salt=f"r{self._runs}w{number}", first=number * apart) for number in range(len(loaders))
+        ]
+        await asyncio.gather(*(each.prepare(its) for each, its in zip(loaders, shares, strict=True)))
         return _together([Answers(**each) for each in await asyncio.gather(*(each.go() for each in loaders))])
 
     async def listen(self, job: Watch | Subscribe, load: Load) -> tuple[Heard, Answers]:

@@ -29,6 +29,8 @@ class Load:
     organization: str = ""
     """Of several the number follows."""
     organizations: int = 1
+    first: int = 0
+    """Of them, the one to begin with: who shares a job does not walk in step."""
     operations: int = 1
     """Of each call that has several."""
     salt: str = ""

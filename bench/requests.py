@@ -71,7 +71,7 @@ def _enough(job: Load, per_second: int) -> int:
 
 def _enable(job: Load, number: int) -> bytes:
     """Another allocation and another request id each time, the organizations by turns."""
-    which = str(number % job.organizations) if job.organizations > 1 else ""
+    which = str((job.first + number) % job.organizations) if job.organizations > 1 else ""
     return allocating.EnableAllocationRequest(
         parent=f"organizations/{job.organization}{which}",
         allocation_id=f"{job.salt}-{number}",
