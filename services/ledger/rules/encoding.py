@@ -30,10 +30,14 @@ _FAST: Final = msgspec.json.Encoder(order="sorted")
 _ESCAPING: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def canonical(value: Any) -> bytes:
-    """JSON with sorted keys, no white space, and all but printable ASCII escaped: one way to write each value."""
+def canonical(value: Any, *, floats: bool = True) -> bytes:
+    """JSON with sorted keys, no white space, and all but printable ASCII escaped: one way to write each value.
+
+    It is faster where it is told that there are no floats.
+    """
     text = _FAST.encode(value)
-    if text.isascii() and b"\x7f" not in text and b"null" not in text:  # Null is also what it makes of no number.
+    no_number = floats and b"null" in text  # It makes null of a float that is no number, too.
+    if text.isascii() and b"\x7f" not in text and not no_number:
         return text  # Both write it the same way.
     return _ESCAPING.encode(value).encode()
 
@@ -182,4 +186,4 @@ def entry_digest(entry: Entry, digest_before: bytes, *, last: bool) -> bytes:
         "figures": figures_json(entry.figures),
         "last": last,
     }
-    return sha256(digest_before + canonical(content)).digest()
+    return sha256(digest_before + canonical(content, floats=False)).digest()
