@@ -157,10 +157,12 @@ async def _write(
         try:
             with metrics.committing():
                 written |= await durably(connection, write_rows_if(connection, shape, guarded, until))
-        except asyncpg.UniqueViolationError:  # A request id was used meanwhile, by a call that changed nothing else.
-            log.debug("%d organizations: to be carried out alone", len(guarded), exc_info=True)
         except (CommitLost, NotReplicated) as error:
             return written, {each.organization: error for each in guarded}
+        except asyncpg.UniqueViolationError:  # A request id was used meanwhile, by a call that changed nothing else.
+            log.debug("%d organizations: to be carried out alone", len(guarded), exc_info=True)
+        except Exception:  # Nothing of this shape was written, and those before it were: they must not hear of it.
+            log.exception("%d organizations failed together; each is carried out alone", len(guarded))
     return written, {}
 
 

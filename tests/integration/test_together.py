@@ -178,6 +178,24 @@ async def test_a_call_that_cannot_be_stored_fails_alone(
     assert [await request_ids(connection, each) for each in ORGANIZATIONS] == [["id-a"], [], ["id-c"]]
 
 
+@pytest.mark.parametrize("poison", ["a", "c"])
+async def test_what_fails_in_one_shape_does_not_repeat_what_another_one_wrote(
+    ledger: Ledger, connection: Connection, guarded: Guarded, poison: str
+) -> None:
+    """Without an id, so that carrying it out again would show."""
+    unstorable = EnableAllocation("host", SENSOR, 1, labels={"zero": "\0"})
+    good = [each for each in ORGANIZATIONS if each != poison]
+    calls = [
+        do(ledger, each, unstorable, "id-1") if each == poison else do(ledger, each, adjust(+1))
+        for each in ORGANIZATIONS
+    ]
+    verdicts = dict(zip(ORGANIZATIONS, await together(calls), strict=True))
+    assert sorted(map(sorted, guarded.tried)) == sorted([[poison], good])
+    assert verdicts[poison] is Reason.INTERNAL
+    assert [units_in(verdicts[each]) for each in good] == [2, 2]
+    assert [await units_of(connection, SENSOR, each) for each in good] == [2, 2]
+
+
 @pytest.mark.usefixtures("calm")
 async def test_the_last_credits_are_sold_once(
     ledger: Ledger, other: Ledger, connection: Connection, guarded: Guarded
