@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from services.ledger.store.database import AWAY, Connection
+from services.ledger.store.database import Connection
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,10 @@ async def commit(connection: Connection, transaction: asyncpg.transaction.Transa
 
 
 async def durably(connection: Connection, committing: Coroutine[Any, Any, T]) -> T:
-    """What a statement that commits returns, once that is durable. Raises CommitLost or NotReplicated."""
+    """What a statement that commits returns, once that is durable.
+
+    Raises CommitLost or NotReplicated; and a PostgresError where the server refused it: then it has rolled back.
+    """
     warnings: list[object] = []
 
     def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -43,7 +46,11 @@ async def durably(connection: Connection, committing: Coroutine[Any, Any, T]) ->
     try:
         returned = await asyncio.shield(committing)
         await asyncio.sleep(0)  # The listener is called on the loop's next turn.
-    except AWAY as error:
+    except asyncpg.PostgresError as error:
+        if _lives(connection):  # It answered, and goes on: so it has rolled back.
+            raise
+        raise CommitLost(str(error)) from error
+    except Exception as error:  # Whatever it is, by then it may be committed.
         raise CommitLost(str(error)) from error
     finally:
         with suppress(asyncpg.InterfaceError):  # The pool has taken back a connection that was lost.
@@ -51,6 +58,13 @@ async def durably(connection: Connection, committing: Coroutine[Any, Any, T]) ->
     if warnings:
         raise NotReplicated(str(warnings[0]))
     return returned
+
+
+def _lives(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # The pool has taken it back.
+        return False
 
 
 async def roll_back(transaction: asyncpg.transaction.Transaction) -> None:

@@ -24,7 +24,7 @@ from services.ledger.rules.book import Book, NotLoaded
 from services.ledger.rules.commands import Call
 from services.ledger.rules.settle import settle
 from services.ledger.store.book_rows import BookRows
-from services.ledger.store.database import Connection, Pool
+from services.ledger.store.database import AWAY, Connection, Pool
 from services.ledger.store.statements import Guarded, of_one_shape, write_rows_if
 from services.ledger.store.writes import parts_of
 from services.ledger.transaction import (
@@ -161,7 +161,12 @@ async def _write(
             return written, {each.organization: error for each in guarded}
         except asyncpg.UniqueViolationError:  # A request id was used meanwhile, by a call that changed nothing else.
             log.debug("%d organizations: to be carried out alone", len(guarded), exc_info=True)
-        except Exception:  # Nothing of this shape was written, and those before it were: they must not hear of it.
+        except AWAY:  # What it was refused for, the next ones would be, too; and each alone.
+            log.debug("%d organizations: the database is away", len(guarded), exc_info=True)
+            return written, {}
+        except (
+            asyncpg.PostgresError
+        ):  # Nothing of this shape was written. Those before it were, and must not hear of it.
             log.exception("%d organizations failed together; each is carried out alone", len(guarded))
     return written, {}
 

@@ -196,6 +196,26 @@ async def test_what_fails_in_one_shape_does_not_repeat_what_another_one_wrote(
     assert [await units_of(connection, SENSOR, each) for each in good] == [2, 2]
 
 
+async def test_what_the_server_refuses_is_not_unknown(database: str, connection: Connection, guarded: Guarded) -> None:
+    """As by one that has become a standby: it answers, so nothing was written, and alone it is refused as well."""
+    before = await told(connection, "a")
+    async with await connect_pool(database, name="standby", size=1) as pool:
+        standby = Ledger(pool)
+
+        async def demote() -> None:
+            # The session that is about to write is the pool's only one.
+            only: Any = pool
+            [holder] = only._holders
+            await holder._con.execute("SET default_transaction_read_only = on")
+
+        guarded.meanwhile = demote
+        refused = await verdict(do(standby, "a", adjust(+1), "id-1"))
+        assert refused is Reason.DATABASE_UNAVAILABLE
+        await standby.drained()
+    assert guarded.done == {}
+    assert await told(connection, "a") == before
+
+
 @pytest.mark.usefixtures("calm")
 async def test_the_last_credits_are_sold_once(
     ledger: Ledger, other: Ledger, connection: Connection, guarded: Guarded
@@ -315,7 +335,7 @@ async def test_one_whose_time_is_up_while_it_waits_for_the_lock_did_not_happen(
     """It was decided, but nothing of that was written: there is nothing unknown about it."""
     before = await told(connection, "b")
     async with locked(database, ["b"]):
-        assert await verdict(do(ledger, "b", adjust(+1), "id-1", seconds=0.5)) is Reason.LOCK_TIMEOUT
+        assert await verdict(do(ledger, "b", adjust(+1), "id-1")) is Reason.LOCK_TIMEOUT
         assert set(guarded.done.values()) == {frozenset()}
     await ledger.drained()
     assert await told(connection, "b") == before

@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import pytest
 
 from services.allocator import subscription_handler
 from services.allocator.server import AllocatorServer
+from services.ledger import ledger
 from services.ledger.store.database import Connection
 from tests.model.lives import life
 from tests.support.frozen_clock import FrozenClock
@@ -34,6 +36,12 @@ def same_ids_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server makes up decides who comes first among equals, so a life with the same seed gets the same."""
     dice = random.Random(0)
     monkeypatch.setattr(subscription_handler, "uuid4", lambda: UUID(int=dice.getrandbits(128)))
+
+
+@pytest.fixture(autouse=True)
+def no_decision_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history waits until what was decided before a step ended can no longer be written; here the clock is still."""
+    monkeypatch.setattr(ledger, "DECIDED_WITHIN", timedelta())
 
 
 @pytest.mark.timeout(120 + LIVES)

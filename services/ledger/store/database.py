@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -33,6 +33,9 @@ CANNOT_CONNECT: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 RELEASE_SECONDS: Final = 1.0
 """A connection that cannot be given back in time is closed."""
 
+WRITE_BUFFER_BYTES: Final = 2**28
+"""More than all rows of one transaction take."""
+
 LOCK_TIMEOUT_MS: Final = 150
 """One wait for a row lock with a pooled connection in hand; who needs longer waits outside the pool."""
 
@@ -44,6 +47,7 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
         min_size=1,
         max_size=size,
         command_timeout=None,
+        init=_never_pause_writing,
         reset=_nothing_to_reset,
         server_settings={
             "application_name": name,
@@ -65,6 +69,12 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
             "max_parallel_workers_per_gather": "0",
         },
     )
+
+
+async def _never_pause_writing(connection: Connection) -> None:
+    """A driver that waits until it may go on writing would wait for ever if the connection is lost meanwhile."""
+    driver: Any = connection
+    driver._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
 
 async def _nothing_to_reset(_: Connection) -> None:
