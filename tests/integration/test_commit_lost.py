@@ -19,7 +19,7 @@ from services.ledger.rules.cataloguing import CreateOffering, Terms
 from services.ledger.rules.commands import CreateOrganization, UpdateOrganization
 from services.ledger.rules.refusal import Reason
 from services.ledger.store import catalog_tables
-from services.ledger.store.database import Connection, Pool, connect_pool
+from services.ledger.store.database import AWAY, Connection, Pool, connect_pool
 from services.ledger.store.migrate import migrate
 from services.ledger.store.reads import read_now
 from services.ledger.together import DECIDED_WITHIN
@@ -34,6 +34,7 @@ from tests.support.books import (
     comes_true,
     do,
     enable,
+    lock_is_wanted,
     make_customer,
     offer_sensors,
     refused,
@@ -548,6 +549,23 @@ async def test_a_commit_that_waits_for_the_standby_is_answered_at_the_deadline(
     await _wait_for_standby(own_connection, "")
     assert (await do(unreplicated, "acme", adjust(+1), "id-1")).outcome.allocations[0].units == 2
     assert await units_of(own_connection) == 2
+
+
+async def test_a_backend_that_ends_while_it_is_written_to_is_not_waited_for(pool: Pool, connection: Connection) -> None:
+    """It reads no more than it has room for, and the driver has much more to send."""
+    locking = connection.transaction()
+    await locking.start()
+    await connection.execute("SELECT pg_advisory_xact_lock(1)")
+    much = [("x" * 2**20,)] * 64
+    async with pool.acquire() as held:
+        backend = await held.fetchval("SELECT pg_backend_pid()")
+        writing = asyncio.create_task(held.fetchmany("SELECT pg_advisory_xact_lock(1), length($1)", much))
+        await lock_is_wanted(connection)
+        await connection.execute("SELECT pg_terminate_backend($1)", backend)
+        done, _ = await asyncio.wait([writing], timeout=SECONDS)
+        assert done, "it waits for ever"
+        assert isinstance(writing.exception(), AWAY)
+    await locking.rollback()
 
 
 async def test_a_database_that_stops_and_starts_again_needs_no_restart_of_its_users(
