@@ -5,8 +5,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -42,6 +42,12 @@ class Worker:
         report: dict[str, Any] = (await self._hear(REPORT_SECONDS))["report"]
         return report
 
+    async def hang_up(self) -> None:
+        """Ends it."""
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
     async def _say(self, what: Mapping[str, Any]) -> None:
         self._writer.write(json.dumps(what).encode() + b"\n")
         await self._writer.drain()
@@ -75,14 +81,22 @@ class Crew:
         shares = [
             replace(share, salt=f"r{self._runs}w{number}", first=number * apart) for number in range(len(loaders))
         ]
-        await asyncio.gather(*(each.prepare(its) for each, its in zip(loaders, shares, strict=True)))
-        return _together([Answers(**each) for each in await asyncio.gather(*(each.go() for each in loaders))])
+        ready = await _each_of(each.prepare(its) for each, its in zip(loaders, shares, strict=True))
+        # Who is ready gets the word even if another one failed: then it is there for the next job.
+        done = await _each_of(each.go() for each, its in zip(loaders, ready, strict=True) if its is None)
+        failed = next((each for each in [*ready, *done] if isinstance(each, BaseException)), None)
+        if failed is not None:
+            raise failed
+        return _together([Answers(**each) for each in done])
 
     async def listen(self, job: Watch | Subscribe, load: Load) -> tuple[Heard, Answers]:
         """Listens while the load is on."""
         await self._listener.prepare(job)
-        answers = await self.load(load)
-        return Heard(**await self._listener.go()), answers
+        try:
+            answers = await self.load(load)
+        finally:
+            heard = await self._listener.go()
+        return Heard(**heard), answers
 
 
 @asynccontextmanager
@@ -101,8 +115,12 @@ async def crew() -> AsyncIterator[Crew]:
             running.enter_context(embedded.child(command, env=environment(), grace=1.0))
         async with asyncio.timeout(CONNECT_SECONDS):
             workers = [await arrived.get() for _ in range(LOADERS + 1)]
-        yield Crew(workers[:LOADERS], workers[LOADERS])
-    server.close()
+        try:
+            yield Crew(workers[:LOADERS], workers[LOADERS])
+        finally:
+            server.close()
+            for each in workers:
+                await each.hang_up()
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -113,6 +131,11 @@ def environment(**settings: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(sys.path),
         **{f"EARMARK_{name.upper()}": value for name, value in settings.items()},
     }
+
+
+async def _each_of(works: Iterable[Awaitable[Any]]) -> list[Any]:
+    """What each returned or raised, once all have."""
+    return await asyncio.gather(*works, return_exceptions=True)
 
 
 def _together(parts: Sequence[Answers]) -> Answers:

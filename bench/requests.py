@@ -1,9 +1,9 @@
 """The requests of each kind of call, as bytes, made before anything is measured."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import chain, count, repeat
 from typing import Final
 
 from google.protobuf.message import Message
@@ -16,10 +16,8 @@ from earmark.v1 import usage_service_pb2 as usage
 OFFERING: Final = "offerings/crem-core"
 HISTORY_DAYS: Final = 365
 CALLS_PER_SECOND_MAX: Final = 15_000
-"""Of one worker; beyond that it runs out of requests, and says so."""
+"""Of one worker; beyond that it makes them as it goes."""
 BATCHES_PER_SECOND_MAX: Final = 150
-SPARE: Final = 20
-"""In so short a time that luck decides how many there are."""
 
 ALLOCATIONS: Final = "/earmark.v1.AllocationService"
 USAGE: Final = "/earmark.v1.UsageService"
@@ -38,15 +36,15 @@ METHODS: Final = {
 
 
 def requests(job: Load) -> Iterator[bytes]:
-    """Those that differ are made here and now, and come to an end; those that do not are repeated for ever."""
+    """Without an end. Of those that differ, as many as one worker can send are made here and now."""
     name = f"organizations/{job.organization}"
     match job.call:
         case "noop":
             return repeat(b"")
         case "enable" | "naive":
-            return iter([_enable(job, number) for number in range(_enough(job, CALLS_PER_SECOND_MAX))])
+            return _each(job, _enable, CALLS_PER_SECOND_MAX)
         case "batch":
-            return iter([_batch(job, number) for number in range(_enough(job, BATCHES_PER_SECOND_MAX))])
+            return _each(job, _batch, BATCHES_PER_SECOND_MAX)
         case "replay":
             return repeat(_enable(job, 0))
         case "check":
@@ -64,9 +62,9 @@ def _always(message: Message) -> Iterator[bytes]:
     return repeat(message.SerializeToString())
 
 
-def _enough(job: Load, per_second: int) -> int:
-    rate = job.rate if job.rate else per_second
-    return math.ceil((job.warm_up_seconds + job.seconds) * rate) + 1 + job.in_flight + SPARE
+def _each(job: Load, make: Callable[[Load, int], bytes], per_second: int) -> Iterator[bytes]:
+    enough = math.ceil((job.warm_up_seconds + job.seconds) * (job.rate or per_second)) + job.in_flight
+    return chain([make(job, number) for number in range(enough)], (make(job, number) for number in count(enough)))
 
 
 def _enable(job: Load, number: int) -> bytes:

@@ -4,18 +4,23 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc import aio
 
 from bench.__main__ import ROWS, chosen
 from bench.bench import checked, rate
-from bench.crew import BenchError
+from bench.crew import BenchError, crew
 from bench.figures import Figures, percentile, rounded
 from bench.following import delays_ms
-from bench.jobs import Answers, Heard
+from bench.jobs import Answers, Heard, Load
 from bench.naive import Naive
+from bench.requests import requests
 from bench.targets import TARGETS
 from earmark.v1 import allocation_service_pb2 as pb
 from services.admin.catalog_file import SAMPLE_CATALOG, load_catalog
@@ -149,3 +154,31 @@ async def test_the_usual_way_does_what_the_ledger_does(pool: Pool, connection: C
     }.items():
         query = f"SELECT {columns} FROM {table} WHERE organization = $1 ORDER BY {columns}"
         assert await connection.fetch(query, "ours") == await connection.fetch(query, "usual"), table
+
+
+async def test_workers_are_there_for_the_next_job_after_one_that_failed() -> None:
+    async def answer(_: bytes, context: object) -> bytes:
+        return b"one process"
+
+    class Anything(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = aio.server()
+    server.add_generic_rpc_handlers((Anything(),))
+    job = Load(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", "noop", in_flight=2, channels=2, seconds=0.05)
+    await server.start()
+    try:
+        async with crew() as workers:
+            with pytest.raises(BenchError, match="ZeroDivisionError"):
+                await workers.load(replace(job, processes=0))
+            done = await workers.load(job)
+    finally:
+        await server.stop(0)
+    assert done.codes.keys() == {"OK"}
+
+
+def test_a_worker_that_is_faster_than_any_does_not_run_out_of_requests() -> None:
+    hasty = Load("", "batch", organization="o", in_flight=1, warm_up_seconds=0, seconds=0.001)
+    sent = list(islice(requests(hasty), 100))
+    assert len(set(sent)) == 100
