@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.admin import embedded
 from services.admin.verify import verify
 from services.allocator.server import AllocatorServer
@@ -139,8 +139,8 @@ async def allocator(database: str, pool: Pool, sound: None) -> AsyncIterator[All
 
 
 @pytest.fixture
-async def client(allocator: AllocatorServer) -> AsyncIterator[Client]:
-    async with Client(allocator.address) as client:
+async def client(allocator: AllocatorServer) -> AsyncIterator[MessageClient]:
+    async with MessageClient(allocator.address) as client:
         yield client
 
 

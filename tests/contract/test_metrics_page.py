@@ -5,7 +5,7 @@ import asyncio
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1.usage_service_pb2 import WatchUsageRequest
 from earmark.v1.usage_service_pb2_grpc import UsageServiceStub
 from tests.contract.page import code, doc
@@ -43,7 +43,7 @@ def listed(process: str) -> Described:
 async def test_those_of_the_allocator(database: str) -> None:
     with monitored_process(ALLOCATOR, database_url=database, redis_url=NO_REDIS) as process:
         address = await asyncio.to_thread(serving_at, process)
-        async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
+        async with MessageClient(address) as client, grpc.aio.insecure_channel(address) as channel:
             await client.create_organization("o-1")
             watch = UsageServiceStub(channel).WatchUsage(WatchUsageRequest(name="organizations/o-1"))
             await watch.read()

@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1.allocation_service_pb2 import AdjustAllocationResponse
 from services.admin import embedded
 from services.allocator.server import AllocatorServer
@@ -323,7 +324,7 @@ async def test_where_nothing_can_be_looked_up_the_caller_hears_so_before_its_dea
     """Had the answer come later, the caller would have seen DEADLINE_EXCEEDED, which says nothing."""
     server = AllocatorServer(Settings(listen_address="127.0.0.1:0"), far_pool)
     await server.start()
-    async with Client(server.address, timeout_seconds=3.0) as client:
+    async with MessageClient(server.address, timeout_seconds=3.0) as client:
         trap = way.at_commit(proxy, fate, for_good=True)
         with pytest.raises(EarmarkError) as lost:
             await client.adjust_allocation("acme", SENSOR, delta_units=+1, request_id="id-1")
@@ -339,7 +340,7 @@ async def test_where_nothing_can_be_looked_up_the_caller_hears_so_before_its_dea
     assert (await told(connection)).count(f"ALLOCATION_ADJUSTED {SENSOR}") == 1
 
 
-async def _answered(client: Client) -> AdjustAllocationResponse:
+async def _answered(client: MessageClient) -> AdjustAllocationResponse:
     """What the caller does who was told that the outcome is unknown: the same again, with the same id."""
     while True:
         try:

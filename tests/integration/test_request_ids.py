@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 from google.protobuf.message import Message
 
-from earmark import Adjust, Client, Enable, price
+from earmark import Adjust, Enable
+from earmark.messages import MessageClient, price
 from services.allocator.server import AllocatorServer
 from services.ledger.ledger import Ledger
 from services.ledger.rules.answers import Answer
@@ -55,7 +56,7 @@ from tests.support.books import (
 
 END: Final = in_days(500)
 
-Send = Callable[[Client], Awaitable[Any]]
+Send = Callable[[MessageClient], Awaitable[Any]]
 
 SENT: Final[dict[str, Send]] = {
     "create": lambda client: client.create_organization("new", display_name="New", request_id="create"),
@@ -95,12 +96,12 @@ async def acme(ledger: Ledger, connection: Connection) -> Ledger:
 
 
 @asynccontextmanager
-async def _started(database: str) -> AsyncIterator[Client]:
+async def _started(database: str) -> AsyncIterator[MessageClient]:
     """A client of an allocator that has just started, and stops afterwards."""
     async with await connect_pool(database, name="restarted", size=2) as pool:
         server = AllocatorServer(Settings(listen_address="127.0.0.1:0"), pool)
         await server.start()
-        async with Client(server.address) as client:
+        async with MessageClient(server.address) as client:
             yield client
         await server.stop()
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.allocator.server import AllocatorServer
 from tests.support.service_stories import offer
 
@@ -17,13 +17,13 @@ async def channel(allocator: AllocatorServer) -> AsyncIterator[grpc.aio.Channel]
 
 
 @pytest.fixture
-async def sensors(client: Client) -> None:
+async def sensors(client: MessageClient) -> None:
     """Three sensors at 20, 5 and 25,000 credits a unit."""
     await offer(client, endpoint_sensor="20", email_sensor="5", network_sensor="25000")
 
 
 @pytest.fixture
-async def organization(client: Client) -> str:
+async def organization(client: MessageClient) -> str:
     """One that has bought nothing yet."""
     await client.create_organization("o-1")
     return "o-1"

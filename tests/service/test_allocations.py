@@ -6,7 +6,8 @@ import pytest
 from grpc.aio import Channel
 
 import earmark
-from earmark import Adjust, Client, Disable, EarmarkError, Enable, Step
+from earmark import Adjust, Disable, EarmarkError, Enable, Step
+from earmark.messages import MessageClient, price
 from earmark.v1 import allocation_service_pb2 as pb
 from earmark.v1.allocation_service_pb2_grpc import AllocationServiceStub
 from earmark.v1.resources_pb2 import Allocation
@@ -17,7 +18,7 @@ from tests.support.service_stories import DAY, YEAR, buy, consequences, everythi
 pytestmark = pytest.mark.usefixtures("sensors")
 
 
-async def test_the_worked_story(client: Client, organization: str, connection: Connection) -> None:
+async def test_the_worked_story(client: MessageClient, organization: str, connection: Connection) -> None:
     await buy(client, organization, 40_000)
     endpoint = await client.enable_allocation(organization, offering="endpoint-sensor", units=400)
     email = await client.enable_allocation(organization, offering="email-sensor", units=300)
@@ -44,7 +45,7 @@ async def test_the_worked_story(client: Client, organization: str, connection: C
     ]
 
 
-async def test_enabling_what_is_enabled_changes_nothing(client: Client, organization: str) -> None:
+async def test_enabling_what_is_enabled_changes_nothing(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100)
     first = await client.enable_allocation(organization, offering="email-sensor", units=3, labels={"site": "north"})
     again = await client.enable_allocation(organization, offering="email-sensor", units=3)
@@ -63,7 +64,7 @@ async def test_enabling_what_is_enabled_changes_nothing(client: Client, organiza
     await refused(client.disable_allocation(organization, "never-was"), "ALLOCATION_NOT_FOUND")
 
 
-async def test_a_counter_goes_up_down_to_zero_and_up_again(client: Client, organization: str) -> None:
+async def test_a_counter_goes_up_down_to_zero_and_up_again(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100)
     await client.enable_allocation(organization, offering="email-sensor", units=1)
     up = await client.adjust_allocation(organization, "email-sensor", delta_units=4)
@@ -74,13 +75,13 @@ async def test_a_counter_goes_up_down_to_zero_and_up_again(client: Client, organ
 
     off = await client.adjust_allocation(organization, "email-sensor", delta_units=-5)
     assert (off.allocation.state, off.allocation.units) == (Allocation.DISABLED, 0)
-    await client.update_offering("email-sensor", price=earmark.price("7"))
+    await client.update_offering("email-sensor", price=price("7"))
     on = await client.adjust_allocation(organization, "email-sensor", delta_units=1)
     assert (on.allocation.state, on.allocation.credits) == (Allocation.ENABLED, 7)
     assert on.allocation.price_version == 2
 
 
-async def test_many_allocations_of_one_offering(client: Client, organization: str) -> None:
+async def test_many_allocations_of_one_offering(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100)
     for key in ("email-sensor~north", "email-sensor~south"):
         await client.enable_allocation(organization, offering="email-sensor", units=1, allocation=key)
@@ -94,7 +95,7 @@ async def test_many_allocations_of_one_offering(client: Client, organization: st
 
 
 async def test_in_grace_credits_are_given_back_and_taken_anew_in_one_call(
-    client: Client, organization: str, advance: Advance
+    client: MessageClient, organization: str, advance: Advance
 ) -> None:
     await buy(client, organization, 100, lasting=DAY)
     await client.enable_allocation(organization, offering="endpoint-sensor", units=5)
@@ -121,7 +122,7 @@ async def test_in_grace_credits_are_given_back_and_taken_anew_in_one_call(
     assert (kept.units, kept.credits) == (20, 100)
 
 
-async def test_each_operation_of_a_partial_call_is_a_call_of_its_own(client: Client, organization: str) -> None:
+async def test_each_operation_of_a_partial_call_is_a_call_of_its_own(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100)
     operations: list[Step] = [
         Enable(offering="email-sensor", units=2, labels={"site": "north"}, request_id="r-0"),
@@ -148,7 +149,7 @@ async def test_each_operation_of_a_partial_call_is_a_call_of_its_own(client: Cli
 
 
 async def test_asking_what_would_happen_changes_nothing(
-    client: Client, organization: str, connection: Connection
+    client: MessageClient, organization: str, connection: Connection
 ) -> None:
     await buy(client, organization, 100)
     await client.enable_allocation(organization, offering="email-sensor", units=2)
@@ -184,7 +185,7 @@ async def test_asking_what_would_happen_changes_nothing(
 
 
 async def test_what_leaves_first_and_what_comes_back_first(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 100, lasting=DAY, grace=DAY)
     await buy(client, organization, 45, lasting=YEAR)
@@ -210,7 +211,7 @@ async def test_what_leaves_first_and_what_comes_back_first(
 
 
 async def test_a_suspended_allocation_shrinks_but_does_not_grow(
-    client: Client, organization: str, advance: Advance
+    client: MessageClient, organization: str, advance: Advance
 ) -> None:
     await buy(client, organization, 100, lasting=DAY, grace=timedelta())
     await client.enable_allocation(organization, offering="email-sensor", units=10)
@@ -232,7 +233,7 @@ async def test_a_suspended_allocation_shrinks_but_does_not_grow(
 
 
 async def test_a_scheduled_start_brings_back_what_waits(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 50, lasting=DAY, grace=timedelta())
     await client.enable_allocation(organization, offering="email-sensor", units=10)
@@ -252,7 +253,7 @@ async def test_a_scheduled_start_brings_back_what_waits(
     assert "ALLOCATION_RESUMED" in await kinds(connection, organization)
 
 
-async def test_priority_and_labels_by_mask(client: Client, organization: str, channel: Channel) -> None:
+async def test_priority_and_labels_by_mask(client: MessageClient, organization: str, channel: Channel) -> None:
     await client.update_organization(organization, overdraft_unlimited=True)
     name = (await client.enable_allocation(organization, offering="email-sensor", units=1)).allocation.name
     service = AllocationServiceStub(channel)
@@ -277,7 +278,7 @@ async def test_priority_and_labels_by_mask(client: Client, organization: str, ch
     assert (cleared.priority, dict(cleared.labels)) == (0, {})
 
 
-async def test_lists_by_label_state_and_offering(client: Client, organization: str) -> None:
+async def test_lists_by_label_state_and_offering(client: MessageClient, organization: str) -> None:
     for other in (organization, "o-2"):
         if other != organization:
             await client.create_organization(other)

@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 import earmark
-from earmark import Adjust, Client, Disable, EarmarkError, Enable
+from earmark import Adjust, Disable, EarmarkError, Enable
+from earmark.messages import MessageClient, price
 from earmark.v1.resources_pb2 import Allocation, Subscription
 from services.allocator.server import AllocatorServer
 
@@ -56,9 +57,9 @@ def command(allocator: AllocatorServer) -> Command:
 
 
 @pytest.fixture
-async def catalogue(client: Client) -> None:
+async def catalogue(client: MessageClient) -> None:
     for offering, credits_per_block in (("endpoint-sensor", "20"), ("data", "0.05")):
-        await client.create_offering(offering, price=earmark.price(credits_per_block), unit="unit")
+        await client.create_offering(offering, price=price(credits_per_block), unit="unit")
 
 
 async def ok(run: Awaitable[Run]) -> Run:
@@ -154,7 +155,7 @@ async def test_the_catalogue_by_command_line(command: Command) -> None:
     assert "retired" in (await ok(command("offering list"))).stdout
 
 
-async def test_every_method_of_the_client(client: Client, catalogue: None) -> None:
+async def test_every_method_of_the_client(client: MessageClient, catalogue: None) -> None:
     end = datetime.now(UTC) + timedelta(days=365)
     created = await client.create_organization("o-1", display_name="First")
     await client.update_organization("o-1", overdraft_limit=50, etag=created.organization.etag)
@@ -187,7 +188,7 @@ async def test_every_method_of_the_client(client: Client, catalogue: None) -> No
     assert (await client.get_offering("data")).retired
 
 
-async def test_lists_follow_their_pages(client: Client, catalogue: None) -> None:
+async def test_lists_follow_their_pages(client: MessageClient, catalogue: None) -> None:
     for number in range(3):
         await client.create_organization(f"o-{number}", overdraft_unlimited=True)
         await client.enable_allocation(f"o-{number}", offering="data", units=1)
@@ -203,7 +204,7 @@ async def test_lists_follow_their_pages(client: Client, catalogue: None) -> None
     ]
 
 
-async def test_an_error_says_why(client: Client, catalogue: None) -> None:
+async def test_an_error_says_why(client: MessageClient, catalogue: None) -> None:
     await client.create_organization("o-1")
     with pytest.raises(EarmarkError) as refused:
         await client.enable_allocation("o-1", offering="endpoint-sensor", units=3)

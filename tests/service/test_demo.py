@@ -10,8 +10,7 @@ from typing import Final
 import pytest
 from rich.console import Console
 
-import earmark
-from earmark import Client
+from earmark.messages import MessageClient, price
 from services.admin.catalog_file import SAMPLE_CATALOG, load_catalog
 from services.admin.demo.check import Figures, Mismatch
 from services.admin.demo.first_day import estimate, purchase
@@ -55,10 +54,10 @@ def test_a_story_that_expects_otherwise_fails() -> None:
 
 
 @pytest.fixture
-async def stage(client: Client, connection: Connection) -> Stage:
+async def stage(client: MessageClient, connection: Connection) -> Stage:
     """Where an endpoint sensor costs 21 credits, and no longer 20 as in the file."""
     await load_catalog(connection, SAMPLE_CATALOG)
-    await client.update_offering("endpoint-sensor", price=earmark.price(21))
+    await client.update_offering("endpoint-sensor", price=price(21))
     page = Page(Console(file=StringIO()))
     return Stage(page, client, client, connection, Watcher(page))
 

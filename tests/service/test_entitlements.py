@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1.allocation_service_pb2 import Entitlement
 from services.allocator.server import AllocatorServer
 from services.ledger.rules.limits import ANSWER_BYTES_MAX
@@ -27,7 +27,7 @@ async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient
 
 
 @pytest.fixture
-async def acme(client: Client) -> None:
+async def acme(client: MessageClient) -> None:
     """Ten days of 100 credits with ten days of grace. `low`, `high` and `free` are enabled, `off` was disabled."""
     await offer(client, sensor="1", free="0", never="1")
     for organization in ("acme", "witness"):
@@ -54,7 +54,7 @@ async def of_allocation(client: ReflectedClient, allocation: str) -> tuple[str, 
 
 @pytest.mark.usefixtures("acme")
 async def test_from_a_purchase_to_its_end(
-    client: Client, reflected: ReflectedClient, advance: Advance, connection: Connection
+    client: MessageClient, reflected: ReflectedClient, advance: Advance, connection: Connection
 ) -> None:
     end: datetime = await connection.fetchval("SELECT end_time FROM subscription WHERE organization = 'acme'")
     grace_end = end + 10 * DAY
@@ -85,7 +85,7 @@ async def test_from_a_purchase_to_its_end(
 
 @pytest.mark.usefixtures("acme")
 async def test_what_is_renewed_is_covered_for_longer(
-    client: Client, reflected: ReflectedClient, connection: Connection
+    client: MessageClient, reflected: ReflectedClient, connection: Connection
 ) -> None:
     await buy(client, "acme", 80, renews="first", lasting=50 * DAY, grace=DAY)
     end: datetime = await connection.fetchval("SELECT end_time FROM subscription WHERE renews = 'first'")

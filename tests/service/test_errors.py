@@ -10,8 +10,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2 as details
 
-import earmark
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient, price
 from earmark.v1.error_reason_pb2 import ErrorReason
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection, Pool
@@ -37,7 +37,7 @@ class Case:
 
     reason: str
     code: str
-    provoke: Callable[[Client], Awaitable[object]]
+    provoke: Callable[[MessageClient], Awaitable[object]]
     subject: str = ""
     """The resource that the standard detail is about."""
     figures: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ CASES = [
     Case(
         "OFFERING_ALREADY_EXISTS",
         "ALREADY_EXISTS",
-        lambda client: client.create_offering("sensor", price=earmark.price(1)),
+        lambda client: client.create_offering("sensor", price=price(1)),
         "offerings/sensor",
     ),
     Case(
@@ -166,7 +166,7 @@ CASES = [
 
 
 @pytest.fixture
-async def world(client: Client) -> None:
+async def world(client: MessageClient) -> None:
     """An organization that is overdrawn by 10 of 10, with an allocation that waits."""
     await offer(client, sensor="5", free="0", retired="1")
     await client.update_offering("retired", retired=True)
@@ -200,7 +200,7 @@ def subjects(detail: Any) -> Iterator[str]:
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
-async def test_a_refusal_says_why(client: Client, case: Case) -> None:
+async def test_a_refusal_says_why(client: MessageClient, case: Case) -> None:
     error = await refused(case.provoke(client), case.reason)
     check(error, case.code)
     assert error.metadata == case.figures
@@ -231,7 +231,7 @@ async def test_every_reason_is_provoked() -> None:
     assert here | PROVOKED_ELSEWHERE == set(ErrorReason.keys())
 
 
-async def test_a_bad_page_token(client: Client, channel: grpc.aio.Channel) -> None:
+async def test_a_bad_page_token(client: MessageClient, channel: grpc.aio.Channel) -> None:
     list_organizations: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
         "/earmark.v1.OrganizationService/ListOrganizations"
     )
@@ -243,10 +243,10 @@ async def test_a_bad_page_token(client: Client, channel: grpc.aio.Channel) -> No
 
 
 async def test_a_lock_that_is_not_granted_in_time(
-    allocator: AllocatorServer, client: Client, organization: str, connection: Connection
+    allocator: AllocatorServer, client: MessageClient, organization: str, connection: Connection
 ) -> None:
     """The answer comes before the caller's deadline, and nothing happens afterwards."""
-    async with connection.transaction(), Client(allocator.address, timeout_seconds=2.0) as hurried:
+    async with connection.transaction(), MessageClient(allocator.address, timeout_seconds=2.0) as hurried:
         await connection.execute("SELECT FROM organization FOR UPDATE")
         error = await refused(hurried.update_organization(organization, display_name="x"), "LOCK_TIMEOUT")
     check(error, "UNAVAILABLE")
@@ -254,19 +254,19 @@ async def test_a_lock_that_is_not_granted_in_time(
     assert (await client.get_organization(organization)).display_name == ""
 
 
-async def test_a_database_that_is_away(client: Client, organization: str, pool: Pool) -> None:
+async def test_a_database_that_is_away(client: MessageClient, organization: str, pool: Pool) -> None:
     await pool.close()
     for call in (client.get_organization(organization), everything(client.list_offerings())):
         check(await refused(call, "DATABASE_UNAVAILABLE"), "UNAVAILABLE")
 
 
-async def test_a_process_that_is_stopping(allocator: AllocatorServer, client: Client, organization: str) -> None:
+async def test_a_process_that_is_stopping(allocator: AllocatorServer, client: MessageClient, organization: str) -> None:
     allocator._gate.close()
     check(await refused(client.get_organization(organization), "SHUTTING_DOWN"), "UNAVAILABLE")
 
 
 async def test_a_bug_keeps_its_cause_to_itself(
-    client: Client, organization: str, connection: Connection, caplog: pytest.LogCaptureFixture
+    client: MessageClient, organization: str, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     await connection.execute("ALTER TABLE subscription RENAME TO elsewhere")
     for call in (
@@ -283,7 +283,7 @@ async def test_a_bug_keeps_its_cause_to_itself(
     await client.update_organization(organization, display_name="x")
 
 
-async def test_every_bad_field_is_named_at_once(client: Client, organization: str) -> None:
+async def test_every_bad_field_is_named_at_once(client: MessageClient, organization: str) -> None:
     late = datetime(2300, 1, 1, tzinfo=UTC)
     error = await refused(
         client.create_subscription(

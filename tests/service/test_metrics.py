@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1.usage_service_pb2 import WatchUsageRequest
 from earmark.v1.usage_service_pb2_grpc import UsageServiceStub
 from services.allocator.metrics import AllocatorMetrics
@@ -46,7 +46,7 @@ async def stopped(process: Monitored) -> None:
 
 async def test_what_an_allocator_counts(database: str) -> None:
     with monitored_process(ALLOCATOR, database_url=database, redis_url=NOBODY, database_connections="7") as process:
-        async with Client(await asyncio.to_thread(serving_at, process)) as client:
+        async with MessageClient(await asyncio.to_thread(serving_at, process)) as client:
             await client.create_organization("o-1")
             await client.update_organization("o-1", display_name="first")
             await refused(client.get_organization("o-9"), "ORGANIZATION_NOT_FOUND")
@@ -77,7 +77,7 @@ async def test_what_an_allocator_counts(database: str) -> None:
 
 async def test_calls_that_wait_are_seen_waiting(database: str, connection: Connection) -> None:
     with monitored_process(ALLOCATOR, database_url=database, redis_url=NOBODY) as process:
-        async with Client(await asyncio.to_thread(serving_at, process)) as client:
+        async with MessageClient(await asyncio.to_thread(serving_at, process)) as client:
             await client.create_organization("o-1")
             async with connection.transaction():
                 await connection.execute("SELECT FROM organization FOR UPDATE")
@@ -97,7 +97,7 @@ async def test_calls_that_wait_are_seen_waiting(database: str, connection: Conne
 async def test_watches_are_seen_and_counted_as_they_end(database: str) -> None:
     with monitored_process(ALLOCATOR, database_url=database, redis_url=NOBODY) as process:
         address = await asyncio.to_thread(serving_at, process)
-        async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
+        async with MessageClient(address) as client, grpc.aio.insecure_channel(address) as channel:
             await client.create_organization("o-1")
             watch = UsageServiceStub(channel).WatchUsage(WatchUsageRequest(name="organizations/o-1"))
             await watch.read()
@@ -112,7 +112,7 @@ async def test_watches_are_seen_and_counted_as_they_end(database: str) -> None:
 async def test_a_database_that_is_away_shows_in_the_metrics_and_not_in_readiness(database: str) -> None:
     async with relayed(database) as proxy:
         with monitored_process(ALLOCATOR, database_url=proxy.url, redis_url=NOBODY) as process:
-            async with Client(await asyncio.to_thread(serving_at, process)) as client:
+            async with MessageClient(await asyncio.to_thread(serving_at, process)) as client:
                 await client.create_organization("o-1")
                 proxy.shut()
                 error = await refused(client.get_organization("o-1"), "DATABASE_UNAVAILABLE")
@@ -132,7 +132,7 @@ async def test_a_database_that_is_away_shows_in_the_metrics_and_not_in_readiness
 async def test_a_commit_that_is_lost_is_counted(database: str) -> None:
     async with relayed(database) as proxy:
         with monitored_process(ALLOCATOR, database_url=proxy.url, redis_url=NOBODY) as process:
-            async with Client(await asyncio.to_thread(serving_at, process)) as client:
+            async with MessageClient(await asyncio.to_thread(serving_at, process)) as client:
                 lost = proxy.at("COMMIT", Fate.CUT_AFTER, for_good=True)
                 call = asyncio.create_task(client.create_organization("o-1"))
                 await lost.sprung.wait()
@@ -153,7 +153,7 @@ async def test_an_allocator_is_ready_from_serving_to_stopping(database: str, con
             held.release()
             address = await asyncio.to_thread(serving_at, process)
             assert [await status(process, path) for path in ("/readyz", "/livez")] == [200, 200]
-            async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
+            async with MessageClient(address) as client, grpc.aio.insecure_channel(address) as channel:
                 await client.create_organization("o-1")
                 health: Any = health_pb2_grpc.HealthStub(channel)
                 watch = health.Watch(health_pb2.HealthCheckRequest())
@@ -187,7 +187,7 @@ async def test_a_worker_is_ready_once_it_has_a_schema(database: str) -> None:
 
 
 async def test_how_late_a_worker_is(
-    database: str, client: Client, organization: str, pool: Pool, advance: Advance
+    database: str, client: MessageClient, organization: str, pool: Pool, advance: Advance
 ) -> None:
     await buy(client, organization, 10)
     await advance(2 * YEAR)
@@ -207,7 +207,7 @@ async def test_how_late_a_worker_is(
 
 
 async def test_an_organization_that_cannot_be_settled_rests(
-    database: str, client: Client, organization: str, connection: Connection, advance: Advance
+    database: str, client: MessageClient, organization: str, connection: Connection, advance: Advance
 ) -> None:
     await buy(client, organization, 10)
     await connection.execute("ALTER TABLE entry ADD CONSTRAINT none CHECK (false) NOT VALID")

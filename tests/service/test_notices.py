@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf import json_format
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1 import notice_pb2
 from services.admin import embedded
 from services.ledger.store.database import Connection
@@ -61,7 +62,7 @@ async def test_a_call_to_a_process_is_heard_by_a_plain_client(
     database: str, redis: embedded.Server, notice_prefix: str, ear: BareRedis
 ) -> None:
     with running_allocator(database, redis_url=redis.url, notice_prefix=notice_prefix) as (process, address):
-        async with Client(address) as client:
+        async with MessageClient(address) as client:
             answer = await client.create_organization("o-1", display_name="Acme")
             channel, heard = await ear.hears()
             assert channel == notice_prefix + "o-1"
@@ -84,7 +85,7 @@ async def test_a_process_killed_between_commit_and_notice(
         ),
     ):
         await somebody_listens(redis, notice_prefix)
-        async with Client(address) as client:
+        async with MessageClient(address) as client:
             with pytest.raises(EarmarkError):
                 await client.create_organization("o-1")
         died = time.monotonic()
@@ -96,7 +97,7 @@ async def test_a_process_killed_between_commit_and_notice(
 
 
 async def test_what_the_worker_settles_is_heard(
-    database: str, redis: embedded.Server, notice_prefix: str, ear: BareRedis, client: Client
+    database: str, redis: embedded.Server, notice_prefix: str, ear: BareRedis, client: MessageClient
 ) -> None:
     """The calls go to an allocator that tells nobody, and this worker never gets to publish what it did not hear."""
     await client.create_organization("o-1")
@@ -112,7 +113,7 @@ async def test_without_redis_everything_works(database: str, notice_prefix: str,
     settings = {"redis_url": NO_REDIS, "notice_prefix": notice_prefix}
     with running_worker(database, NO_REDIS, notice_prefix) as worker:
         with running_allocator(database, **settings) as (process, address):
-            async with Client(address) as client:
+            async with MessageClient(address) as client:
                 await client.create_organization("o-1")
                 end = datetime.now(UTC) + timedelta(seconds=1)
                 await client.create_subscription("o-1", credits=5, end_time=end, grace_period=timedelta())
@@ -133,7 +134,7 @@ async def test_a_redis_that_is_paused_slows_no_call_down_and_catches_up(database
         embedded.redis() as own,
         running_allocator(database, redis_url=own.url, notice_prefix=notice_prefix) as (_, address),
     ):
-        async with Client(address) as client, subscribed(own, notice_prefix + "o-1") as ear:
+        async with MessageClient(address) as client, subscribed(own, notice_prefix + "o-1") as ear:
             await client.create_organization("o-1")
             await ear.hears_until(1)
             os.kill(own.pid, signal.SIGSTOP)

@@ -3,8 +3,7 @@
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc.aio import Channel, insecure_channel
 
-import earmark
-from earmark import Client
+from earmark.messages import MessageClient, price
 from earmark.v1 import catalog_service_pb2 as pb
 from earmark.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from earmark.v1.resources_pb2 import Allocation, Offering
@@ -14,9 +13,9 @@ from tests.conftest import Advance
 from tests.support.service_stories import DAY, buy, everything, instant, now, refused
 
 
-async def test_an_offering_is_created_with_its_first_price(client: Client) -> None:
+async def test_an_offering_is_created_with_its_first_price(client: MessageClient) -> None:
     created = await client.create_offering(
-        "data", price=earmark.price("0.05", block_units=10, max_credits=7), display_name="Data", solution="S", unit="GB"
+        "data", price=price("0.05", block_units=10, max_credits=7), display_name="Data", solution="S", unit="GB"
     )
     assert (created.name, created.display_name, created.solution, created.unit) == ("offerings/data", "Data", "S", "GB")
     assert [created.price] == list(created.prices)
@@ -26,28 +25,28 @@ async def test_an_offering_is_created_with_its_first_price(client: Client) -> No
     read = await client.get_offering("data")
     read.as_of.CopyFrom(created.as_of)
     assert read == created
-    await refused(client.create_offering("data", price=earmark.price(1)), "OFFERING_ALREADY_EXISTS")
+    await refused(client.create_offering("data", price=price(1)), "OFFERING_ALREADY_EXISTS")
     await refused(client.get_offering("date"), "OFFERING_NOT_FOUND")
-    plain = await client.create_offering("free", price=earmark.price("0"))
+    plain = await client.create_offering("free", price=price("0"))
     assert not plain.price.HasField("max_credits")
 
 
-async def test_whole_credits_by_begun_blocks_up_to_a_maximum(client: Client, organization: str) -> None:
+async def test_whole_credits_by_begun_blocks_up_to_a_maximum(client: MessageClient, organization: str) -> None:
     await client.update_organization(organization, overdraft_unlimited=True)
-    await client.create_offering("data", price=earmark.price("0.05", block_units=10, max_credits=7))
+    await client.create_offering("data", price=price("0.05", block_units=10, max_credits=7))
     for units, credits in ((1, 1), (10, 1), (200, 1), (201, 2), (1_400, 7), (10**12, 7)):
         answer = await client.enable_allocation(organization, offering="data", units=units)
         assert answer.allocation.credits == credits
-    await client.create_offering("free", price=earmark.price("0.000000"))
+    await client.create_offering("free", price=price("0.000000"))
     free = await client.enable_allocation(organization, offering="free", units=10**12)
     assert (free.allocation.state, free.allocation.credits) == (Allocation.ENABLED, 0)
 
 
-async def test_who_is_in_keeps_the_price(client: Client, organization: str, advance: Advance) -> None:
+async def test_who_is_in_keeps_the_price(client: MessageClient, organization: str, advance: Advance) -> None:
     await buy(client, organization, 1_000)
-    await client.create_offering("data", price=earmark.price(10))
+    await client.create_offering("data", price=price(10))
     await client.enable_allocation(organization, offering="data", units=1, allocation="early")
-    dearer = await client.update_offering("data", price=earmark.price(20))
+    dearer = await client.update_offering("data", price=price(20))
     assert [price.version for price in dearer.prices] == [1, 2]
 
     early = await client.adjust_allocation(organization, "early", delta_units=1)
@@ -60,12 +59,12 @@ async def test_who_is_in_keeps_the_price(client: Client, organization: str, adva
 
 
 async def test_a_price_from_a_day_to_come(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 1_000)
-    await client.create_offering("data", price=earmark.price(10))
+    await client.create_offering("data", price=price(10))
     tomorrow = await now(connection) + DAY
-    announced = await client.update_offering("data", price=earmark.price(20, effective_time=tomorrow))
+    announced = await client.update_offering("data", price=price(20, effective_time=tomorrow))
     assert (announced.price.version, instant(announced.prices[1].effective_time)) == (1, tomorrow)
     today = await client.enable_allocation(organization, offering="data", units=1, allocation="today")
     assert today.allocation.credits == 10
@@ -73,24 +72,22 @@ async def test_a_price_from_a_day_to_come(
     assert (await client.get_offering("data")).price.version == 2
     then = await client.enable_allocation(organization, offering="data", units=1, allocation="then")
     assert then.allocation.credits == 20
-    error = await refused(
-        client.update_offering("data", price=earmark.price(30, effective_time=tomorrow)), "INVALID_FIELD"
-    )
+    error = await refused(client.update_offering("data", price=price(30, effective_time=tomorrow)), "INVALID_FIELD")
     assert "in the past" in error.message
 
 
-async def test_the_same_price_is_no_new_version(client: Client) -> None:
-    created = await client.create_offering("data", price=earmark.price("2.50"))
-    same = await client.update_offering("data", price=earmark.price("2.5"), display_name="")
+async def test_the_same_price_is_no_new_version(client: MessageClient) -> None:
+    created = await client.create_offering("data", price=price("2.50"))
+    same = await client.update_offering("data", price=price("2.5"), display_name="")
     assert (same.etag, len(same.prices)) == (created.etag, 1)
     changed = await client.update_offering("data", unit="GB", etag=created.etag)
     assert changed.etag != created.etag
     await refused(client.update_offering("data", unit="TB", etag=created.etag), "ETAG_MISMATCH")
 
 
-async def test_what_is_retired_stays_but_nothing_joins(client: Client, organization: str) -> None:
+async def test_what_is_retired_stays_but_nothing_joins(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100)
-    await client.create_offering("data", price=earmark.price(10))
+    await client.create_offering("data", price=price(10))
     for key in ("stays", "leaves"):
         await client.enable_allocation(organization, offering="data", units=1, allocation=key)
     await client.disable_allocation(organization, "leaves")
@@ -111,10 +108,10 @@ async def test_what_is_retired_stays_but_nothing_joins(client: Client, organizat
 
 
 async def test_a_suspended_allocation_of_a_retired_offering_comes_back(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 100, lasting=DAY, grace=DAY)
-    await client.create_offering("data", price=earmark.price(10))
+    await client.create_offering("data", price=price(10))
     await client.enable_allocation(organization, offering="data", units=10)
     await advance(2 * DAY)
     await client.update_offering("data", retired=True)
@@ -123,29 +120,29 @@ async def test_a_suspended_allocation_of_a_retired_offering_comes_back(
     assert (await client.get_allocation(organization, "data")).state == Allocation.ENABLED
 
 
-async def test_a_change_sent_twice_is_made_once(client: Client) -> None:
-    first = await client.create_offering("data", price=earmark.price(10), request_id="r-1")
-    again = await client.create_offering("data", price=earmark.price("10.0"), request_id="r-1")
+async def test_a_change_sent_twice_is_made_once(client: MessageClient) -> None:
+    first = await client.create_offering("data", price=price(10), request_id="r-1")
+    again = await client.create_offering("data", price=price("10.0"), request_id="r-1")
     assert again == first
-    await refused(client.create_offering("data", price=earmark.price(11), request_id="r-1"), "REQUEST_ID_REUSED")
-    dearer = await client.update_offering("data", price=earmark.price(20), request_id="r-2")
-    await client.update_offering("data", price=earmark.price(30))
-    assert await client.update_offering("data", price=earmark.price(20), request_id="r-2") == dearer
+    await refused(client.create_offering("data", price=price(11), request_id="r-1"), "REQUEST_ID_REUSED")
+    dearer = await client.update_offering("data", price=price(20), request_id="r-2")
+    await client.update_offering("data", price=price(30))
+    assert await client.update_offering("data", price=price(20), request_id="r-2") == dearer
     assert (await client.get_offering("data")).price.credits_per_block == "30"
 
 
-async def test_asking_what_a_change_would_do(client: Client) -> None:
-    would = await client.create_offering("data", price=earmark.price(10), validate_only=True, request_id="r-1")
+async def test_asking_what_a_change_would_do(client: MessageClient) -> None:
+    would = await client.create_offering("data", price=price(10), validate_only=True, request_id="r-1")
     assert would.price.version == 1
     await refused(client.get_offering("data"), "OFFERING_NOT_FOUND")
-    await client.create_offering("data", price=earmark.price(10), request_id="r-1")
-    dearer = await client.update_offering("data", price=earmark.price(20), request_id="r-1", validate_only=True)
+    await client.create_offering("data", price=price(10), request_id="r-1")
+    dearer = await client.update_offering("data", price=price(20), request_id="r-1", validate_only=True)
     assert dearer.price.credits_per_block == "20"
     assert (await client.get_offering("data")).price.credits_per_block == "10"
 
 
-async def test_fields_are_set_by_mask(client: Client, channel: Channel) -> None:
-    await client.create_offering("data", price=earmark.price(10), display_name="Data", unit="GB")
+async def test_fields_are_set_by_mask(client: MessageClient, channel: Channel) -> None:
+    await client.create_offering("data", price=price(10), display_name="Data", unit="GB")
     service = CatalogServiceStub(channel)
 
     async def update(*paths: str) -> Offering:
@@ -160,9 +157,9 @@ async def test_fields_are_set_by_mask(client: Client, channel: Channel) -> None:
     assert populated.unit == "TB"
 
 
-async def test_a_list_of_all(client: Client) -> None:
+async def test_a_list_of_all(client: MessageClient) -> None:
     for offering in ("b", "a", "B"):
-        await client.create_offering(offering, price=earmark.price(1), retired=offering == "a")
+        await client.create_offering(offering, price=price(1), retired=offering == "a")
     listed = await everything(client.list_offerings())
     assert [(each.name, each.retired) for each in listed] == [
         ("offerings/B", False),
@@ -171,9 +168,9 @@ async def test_a_list_of_all(client: Client) -> None:
     ]
 
 
-async def test_what_was_read_can_be_changed_and_sent_back(allocator: AllocatorServer, client: Client) -> None:
+async def test_what_was_read_can_be_changed_and_sent_back(allocator: AllocatorServer, client: MessageClient) -> None:
     """With the price as it was read: no new version of it, whatever the mask."""
-    await client.create_offering("data", price=earmark.price(10))
+    await client.create_offering("data", price=price(10))
     async with insecure_channel(allocator.address) as channel:
         service = CatalogServiceStub(channel)
         for paths in ([], ["*"]):
@@ -185,8 +182,8 @@ async def test_what_was_read_can_be_changed_and_sent_back(allocator: AllocatorSe
             assert [each.version for each in changed.prices] == [1]
 
 
-async def test_a_rehearsal_waits_for_nobody(client: Client, connection: Connection) -> None:
-    await client.create_offering("data", price=earmark.price(10))
+async def test_a_rehearsal_waits_for_nobody(client: MessageClient, connection: Connection) -> None:
+    await client.create_offering("data", price=price(10))
     async with connection.transaction():
         await connection.execute("SELECT FROM catalog FOR UPDATE")
         rehearsed = await client.update_offering("data", display_name="x", validate_only=True)

@@ -3,7 +3,7 @@
 import pytest
 from grpc.aio import Channel
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1 import organization_service_pb2 as pb
 from earmark.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from earmark.v1.resources_pb2 import Organization
@@ -11,7 +11,7 @@ from services.ledger.store.database import Connection
 from tests.support.service_stories import buy, consequences, everything, figures, kinds, refused
 
 
-async def test_an_organization_begins_with_nothing(client: Client) -> None:
+async def test_an_organization_begins_with_nothing(client: MessageClient) -> None:
     created = await client.create_organization("o-1", display_name="First, Ünïcode & Sons", overdraft_limit=10)
     organization = created.organization
     assert (organization.name, organization.display_name) == ("organizations/o-1", "First, Ünïcode & Sons")
@@ -23,7 +23,7 @@ async def test_an_organization_begins_with_nothing(client: Client) -> None:
     await refused(client.get_organization("O-1"), "ORGANIZATION_NOT_FOUND")
 
 
-async def test_creating_again_with_the_same_id_of_the_request(client: Client, connection: Connection) -> None:
+async def test_creating_again_with_the_same_id_of_the_request(client: MessageClient, connection: Connection) -> None:
     first = await client.create_organization("o-1", display_name="First", request_id="r-1")
     again = await client.create_organization("o-1", display_name="First", request_id="r-1")
     assert again == first
@@ -34,7 +34,7 @@ async def test_creating_again_with_the_same_id_of_the_request(client: Client, co
 
 
 @pytest.mark.usefixtures("sensors")
-async def test_an_overdraft_is_raised_and_lowered(client: Client, organization: str) -> None:
+async def test_an_overdraft_is_raised_and_lowered(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 50)
     raised = await client.update_organization(organization, overdraft_limit=50)
     assert raised.balance.spendable_credits == 100
@@ -55,7 +55,9 @@ async def test_an_overdraft_is_raised_and_lowered(client: Client, organization: 
     assert more.balance.allocated_credits == 100 + 5 * 10**6
 
 
-async def test_fields_are_set_by_mask_and_guarded_by_etag(client: Client, organization: str, channel: Channel) -> None:
+async def test_fields_are_set_by_mask_and_guarded_by_etag(
+    client: MessageClient, organization: str, channel: Channel
+) -> None:
     service = OrganizationServiceStub(channel)
     name = f"organizations/{organization}"
 
@@ -79,7 +81,7 @@ async def test_fields_are_set_by_mask_and_guarded_by_etag(client: Client, organi
     assert same.balance.revision == current.balance.revision
 
 
-async def test_asking_what_a_change_would_do(client: Client, organization: str, connection: Connection) -> None:
+async def test_asking_what_a_change_would_do(client: MessageClient, organization: str, connection: Connection) -> None:
     would = await client.create_organization("o-2", validate_only=True)
     assert would.organization.name == "organizations/o-2"
     await refused(client.get_organization("o-2"), "ORGANIZATION_NOT_FOUND")
@@ -89,7 +91,7 @@ async def test_asking_what_a_change_would_do(client: Client, organization: str, 
     assert await kinds(connection, organization) == ["ORGANIZATION_CREATED"]
 
 
-async def test_a_list_of_all(client: Client) -> None:
+async def test_a_list_of_all(client: MessageClient) -> None:
     for organization in ("b", "a", "B", "a~", "a-1"):
         await client.create_organization(organization)
     listed = await everything(client.list_organizations())

@@ -10,7 +10,8 @@ from typing import Any, Final
 import grpc
 import pytest
 
-from earmark import Client, EarmarkError, Enable
+from earmark import EarmarkError, Enable
+from earmark.messages import MessageClient
 from earmark.v1 import (
     allocation_service_pb2,
     catalog_service_pb2,
@@ -72,7 +73,7 @@ async def all_pages(list_name: str, ask: Ask, page_size: int, **fields: Any) -> 
 
 
 @pytest.fixture
-async def crowd(client: Client) -> None:
+async def crowd(client: MessageClient) -> None:
     """120 offerings; 120 organizations, each with a subscription and an allocation."""
     await asyncio.gather(*(offer(client, **{f"f{number}": "1"}) for number in range(ITEMS)))
 
@@ -116,7 +117,7 @@ async def test_a_token_fits_its_own_question_only(lists: dict[str, Ask]) -> None
 
 
 @pytest.mark.usefixtures("crowd")
-async def test_a_token_that_was_tampered_with(client: Client, lists: dict[str, Ask]) -> None:
+async def test_a_token_that_was_tampered_with(client: MessageClient, lists: dict[str, Ask]) -> None:
     """Nobody gets to see another organization, and nothing fails that should be refused."""
 
     def forged(token: str, *key: Any) -> str:
@@ -139,7 +140,9 @@ async def test_a_token_that_was_tampered_with(client: Client, lists: dict[str, A
         assert all(each.name.startswith("organizations/o55/") for each in getattr(page, name))
 
 
-async def test_a_page_never_outgrows_an_answer(client: Client, connection: Connection, lists: dict[str, Ask]) -> None:
+async def test_a_page_never_outgrows_an_answer(
+    client: MessageClient, connection: Connection, lists: dict[str, Ask]
+) -> None:
     """The largest legal subscriptions and offerings: fewer than a page may hold are too many for one answer."""
     organization = "o" * 128
     await client.create_organization(organization, display_name="\N{OLD PERSIAN SIGN A}" * 256)
@@ -186,7 +189,9 @@ async def _insert_largest_offerings(connection: Connection) -> None:
     )
 
 
-async def test_a_thousand_of_the_largest_allocations_fit_on_a_page(client: Client, lists: dict[str, Ask]) -> None:
+async def test_a_thousand_of_the_largest_allocations_fit_on_a_page(
+    client: MessageClient, lists: dict[str, Ask]
+) -> None:
     organization, offering = "o" * 128, "f" * 128
     await offer(client, **{offering: "1000000"})
     await client.create_organization(organization, overdraft_unlimited=True)

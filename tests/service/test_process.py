@@ -18,7 +18,8 @@ from google.protobuf import descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from services.admin import embedded
 from services.ledger.store.database import Connection
 from tests.support.processes import (
@@ -43,7 +44,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="watches proces
 
 async def test_stopping_finishes_what_is_under_way(database: str, connection: Connection) -> None:
     with running_allocator(database) as (process, address):
-        async with Client(address) as client, grpc.aio.insecure_channel(address) as channel:
+        async with MessageClient(address) as client, grpc.aio.insecure_channel(address) as channel:
             await client.create_organization("o-1")
             health: Any = health_pb2_grpc.HealthStub(channel)
             watch = health.Watch(health_pb2.HealthCheckRequest(service="earmark.v1.AllocationService"))
@@ -55,7 +56,7 @@ async def test_stopping_finishes_what_is_under_way(database: str, connection: Co
                 await waits_for_the_lock(connection)
                 process.terminate()
                 assert (await watch.read()).status == NOT_SERVING
-                async with Client(address) as late:
+                async with MessageClient(address) as late:
                     with pytest.raises(EarmarkError) as caught:
                         await late.get_organization("o-1")
                 assert caught.value.code is grpc.StatusCode.UNAVAILABLE
@@ -135,7 +136,7 @@ async def test_a_port_that_is_taken_and_a_file_that_is_not_there(database: str) 
 
 
 async def test_the_expiry_worker_settles_at_once_and_stops(
-    database: str, client: Client, organization: str, connection: Connection
+    database: str, client: MessageClient, organization: str, connection: Connection
 ) -> None:
     command = [sys.executable, "-m", EXPIRY]
     with embedded.child(
@@ -178,7 +179,7 @@ async def test_all_of_earmark_until_ctrl_c() -> None:
         addresses = await asyncio.to_thread(printed_addresses, process)
         assert addresses["Postgres"].startswith("postgresql://")
         assert addresses["Redis"].startswith("redis://")
-        async with Client(addresses["gRPC"]) as client:
+        async with MessageClient(addresses["gRPC"]) as client:
             assert len(await everything(client.list_offerings())) == 42
             await client.create_organization("o-1")
 

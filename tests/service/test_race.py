@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.ledger.store.database import Connection
 from tests.support.processes import ALLOCATOR, running_allocator
 from tests.support.race import (
@@ -39,7 +39,7 @@ async def addresses(database: str, module: str) -> AsyncIterator[list[str]]:
     """Two allocator processes over one database, in which an organization has credits for 25 seats."""
     with ExitStack() as running:
         found = [running.enter_context(running_allocator(database, module=module))[1] for _ in range(2)]
-        async with Client(found[0]) as client:
+        async with MessageClient(found[0]) as client:
             await offer(client, **{OFFERING: str(SEAT_CREDITS)})
             await client.create_organization(ORGANIZATION)
             await buy(client, ORGANIZATION, SEATS * SEAT_CREDITS)
@@ -60,7 +60,7 @@ async def test_exactly_as_many_win_as_fit(addresses: list[str], connection: Conn
 async def test_a_counter_that_all_count_up_ends_where_the_credits_end(
     addresses: list[str], connection: Connection
 ) -> None:
-    async with Client(addresses[1]) as client:
+    async with MessageClient(addresses[1]) as client:
         await client.enable_allocation(ORGANIZATION, offering=OFFERING, allocation=COUNTER, units=1)
         result = await race(addresses, RUNNERS, count_up)
         assert len(result.balances) == SEATS - 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.admin import embedded
 from services.ledger.store.database import Connection
 from tests.support.processes import ALLOCATOR, DEADLINE_SECONDS, NO_REDIS, ended, environment, run
@@ -54,7 +54,7 @@ def children(process: embedded.Child) -> list[int]:
 async def test_they_race_as_one_and_end_as_one(database: str, connection: Connection) -> None:
     with several(database) as (process, address):
         assert await connected(connection) >= PROCESSES
-        async with Client(address) as client:
+        async with MessageClient(address) as client:
             await offer(client, **{OFFERING: str(SEAT_CREDITS)})
             await client.create_organization(ORGANIZATION)
             await buy(client, ORGANIZATION, SEATS * SEAT_CREDITS)

@@ -3,7 +3,8 @@
 import grpc
 import pytest
 
-from earmark import Adjust, Client, EarmarkError, Enable, Step
+from earmark import Adjust, EarmarkError, Enable, Step
+from earmark.messages import MessageClient
 from tests.support.service_stories import YEAR, buy, offer, refused
 
 
@@ -21,7 +22,9 @@ AWKWARD = ("\N{OLD PERSIAN SIGN A}" * 200, "\U000e0001" * 200, "x" * 200, "%" * 
 
 
 @pytest.mark.parametrize("awkward", AWKWARD, ids=lambda text: f"{ord(text[0]):x}")
-async def test_a_thousand_bad_fields_fit_into_the_details(client: Client, organization: str, awkward: str) -> None:
+async def test_a_thousand_bad_fields_fit_into_the_details(
+    client: MessageClient, organization: str, awkward: str
+) -> None:
     labels = {awkward[:65]: awkward[:65]}
     step = Enable(offering=awkward, units=1, allocation=awkward, labels=labels)
     error = await refused(client.apply_operations(organization, [step] * 1_000), "INVALID_FIELD")
@@ -38,7 +41,7 @@ async def test_a_thousand_bad_fields_fit_into_the_details(client: Client, organi
         assert EarmarkError.from_status(result.status).reason == "INVALID_FIELD"
 
 
-async def test_the_longest_names_fit_into_the_details(client: Client) -> None:
+async def test_the_longest_names_fit_into_the_details(client: MessageClient) -> None:
     organization, offering = "o" * 128, "f" * 128
     await offer(client, **{offering: "1", "g" * 128: "1"})
     await client.create_organization(organization)
@@ -65,7 +68,7 @@ async def test_the_longest_names_fit_into_the_details(client: Client) -> None:
     assert all(result.status.ByteSize() < 2_048 for result in answer.results)
 
 
-async def test_a_thousand_operations_with_the_longest_names(client: Client) -> None:
+async def test_a_thousand_operations_with_the_longest_names(client: MessageClient) -> None:
     organization, offering = "o" * 128, "f" * 128
     await offer(client, **{offering: "0.000001"})
     await client.create_organization(organization, overdraft_limit=10**12)

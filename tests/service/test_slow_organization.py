@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from services.allocator import calling
 from services.ledger import lane
 from services.ledger.store.database import Connection, connect_pool
@@ -35,7 +36,7 @@ async def address(database: str, sound: None, monkeypatch: pytest.MonkeyPatch) -
         yield address
 
 
-async def enable(client: Client, organization: str, allocation: str) -> int:
+async def enable(client: MessageClient, organization: str, allocation: str) -> int:
     """The revision at which it was enabled."""
     answer = await client.enable_allocation(organization, offering=SENSOR, units=1, allocation=allocation)
     return answer.balance.revision
@@ -43,8 +44,8 @@ async def enable(client: Client, organization: str, allocation: str) -> int:
 
 async def test_a_locked_organization_holds_up_no_other(address: str, connection: Connection) -> None:
     async with AsyncExitStack() as stack:
-        patient = await stack.enter_async_context(Client(address, timeout_seconds=PATIENT_SECONDS))
-        hurried = await stack.enter_async_context(Client(address, timeout_seconds=HURRIED_SECONDS))
+        patient = await stack.enter_async_context(MessageClient(address, timeout_seconds=PATIENT_SECONDS))
+        hurried = await stack.enter_async_context(MessageClient(address, timeout_seconds=HURRIED_SECONDS))
         await offer(patient, **{SENSOR: "1"})
         for each in (SLOW, *OTHERS):
             await patient.create_organization(each)

@@ -6,7 +6,7 @@ import pytest
 from grpc.aio import Channel
 
 import earmark
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1 import subscription_service_pb2 as pb
 from earmark.v1.resources_pb2 import Subscription
 from earmark.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
@@ -26,7 +26,7 @@ from tests.support.service_stories import (
 )
 
 
-async def test_a_purchase_says_what_was_bought(client: Client, organization: str) -> None:
+async def test_a_purchase_says_what_was_bought(client: MessageClient, organization: str) -> None:
     before = datetime.now(UTC)
     end = before + YEAR
     bought = await client.create_subscription(
@@ -45,7 +45,9 @@ async def test_a_purchase_says_what_was_bought(client: Client, organization: str
     assert read == subscription
 
 
-async def test_a_purchase_sent_twice_buys_once(client: Client, organization: str, connection: Connection) -> None:
+async def test_a_purchase_sent_twice_buys_once(
+    client: MessageClient, organization: str, connection: Connection
+) -> None:
     end = datetime.now(UTC) + YEAR
     first = await client.create_subscription(organization, credits=100, end_time=end, request_id="r-1")
     again = await client.create_subscription(organization, credits=100, end_time=end, request_id="r-1")
@@ -60,7 +62,7 @@ async def test_a_purchase_sent_twice_buys_once(client: Client, organization: str
 
 
 async def test_a_life_from_scheduled_to_expired(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     start = datetime.now(UTC) + DAY
 
@@ -94,7 +96,7 @@ async def test_a_life_from_scheduled_to_expired(
     ]
 
 
-async def test_what_may_change_while_scheduled(client: Client, organization: str) -> None:
+async def test_what_may_change_while_scheduled(client: MessageClient, organization: str) -> None:
     start = datetime.now(UTC) + DAY
     bought = await client.create_subscription(
         organization, credits=100, start_time=start, end_time=start + YEAR, subscription="s-1"
@@ -116,7 +118,7 @@ async def test_what_may_change_while_scheduled(client: Client, organization: str
     assert figures(begun.balance) == (200, 0, 0, 0)
 
 
-async def test_what_may_change_while_active(client: Client, organization: str) -> None:
+async def test_what_may_change_while_active(client: MessageClient, organization: str) -> None:
     bought = await buy(client, organization, 100, subscription="s-1")
     end = instant(bought.subscription.end_time) + DAY
     changed = await client.update_subscription(
@@ -147,7 +149,7 @@ async def test_what_may_change_while_active(client: Client, organization: str) -
 
 
 async def test_what_may_change_in_grace(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 100, lasting=DAY, grace=10 * DAY, subscription="s-1")
     await advance(2 * DAY)
@@ -163,7 +165,7 @@ async def test_what_may_change_in_grace(
 
 
 async def test_what_is_over_stays_as_it_is(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     await buy(client, organization, 100, lasting=DAY, grace=timedelta(), subscription="expired")
     await buy(client, organization, 100, subscription="cancelled")
@@ -177,7 +179,7 @@ async def test_what_is_over_stays_as_it_is(
     await refused(client.cancel_subscription(organization, "expired"), "SUBSCRIPTION_STATE")
 
 
-async def test_cancelling_again_changes_nothing(client: Client, organization: str) -> None:
+async def test_cancelling_again_changes_nothing(client: MessageClient, organization: str) -> None:
     bought = await buy(client, organization, 100, subscription="s-1")
     cancelled = await client.cancel_subscription(organization, "s-1", etag=bought.subscription.etag)
     assert cancelled.subscription.state == Subscription.CANCELLED
@@ -190,7 +192,7 @@ async def test_cancelling_again_changes_nothing(client: Client, organization: st
 
 
 @pytest.mark.usefixtures("sensors")
-async def test_what_would_suspend_needs_force(client: Client, organization: str) -> None:
+async def test_what_would_suspend_needs_force(client: MessageClient, organization: str) -> None:
     await buy(client, organization, 100, subscription="s-1")
     for key, units in (("first", 10), ("second", 5)):
         await client.enable_allocation(organization, offering="email-sensor", units=units, allocation=key)
@@ -212,7 +214,7 @@ async def test_what_would_suspend_needs_force(client: Client, organization: str)
 
 
 @pytest.mark.usefixtures("sensors")
-async def test_what_would_suspend_sooner_than_time_would_needs_force(client: Client, organization: str) -> None:
+async def test_what_would_suspend_sooner_than_time_would_needs_force(client: MessageClient, organization: str) -> None:
     bought = await buy(client, organization, 100, subscription="s-1")
     await client.enable_allocation(organization, offering="email-sensor", units=10)
     sooner = instant(bought.subscription.end_time) - DAY
@@ -228,7 +230,7 @@ async def test_what_would_suspend_sooner_than_time_would_needs_force(client: Cli
 
 @pytest.mark.usefixtures("sensors")
 async def test_a_renewal_takes_over_where_the_old_one_ends(
-    client: Client, organization: str, advance: Advance, connection: Connection
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
 ) -> None:
     old = await buy(client, organization, 100, lasting=10 * DAY, subscription="s-1")
     await client.enable_allocation(organization, offering="email-sensor", units=20)
@@ -253,7 +255,9 @@ async def test_a_renewal_takes_over_where_the_old_one_ends(
     assert consequences(anew.consequences) == (["email-sensor"], [], [])
 
 
-async def test_asking_what_a_purchase_would_do(client: Client, organization: str, connection: Connection) -> None:
+async def test_asking_what_a_purchase_would_do(
+    client: MessageClient, organization: str, connection: Connection
+) -> None:
     end = datetime.now(UTC) + YEAR
     would = await client.create_subscription(organization, credits=100, end_time=end, validate_only=True)
     assert figures(would.balance) == (100, 0, 0, 0)
@@ -266,7 +270,7 @@ async def test_asking_what_a_purchase_would_do(client: Client, organization: str
     assert len(await kinds(connection, organization)) == 2
 
 
-async def test_fields_are_set_by_mask(client: Client, organization: str, channel: Channel) -> None:
+async def test_fields_are_set_by_mask(client: MessageClient, organization: str, channel: Channel) -> None:
     bought = await buy(client, organization, 100, grace=DAY)
     service = SubscriptionServiceStub(channel)
 
@@ -285,7 +289,7 @@ async def test_fields_are_set_by_mask(client: Client, organization: str, channel
     assert default.grace_period.seconds == 30 * DAY.total_seconds()
 
 
-async def test_lists_by_state_and_over_all_organizations(client: Client, organization: str) -> None:
+async def test_lists_by_state_and_over_all_organizations(client: MessageClient, organization: str) -> None:
     await client.create_organization("o-2")
     for other in (organization, "o-2"):
         await buy(client, other, 1, subscription="s-1")

@@ -5,7 +5,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from earmark import Client, Tls
+from earmark import Tls
+from earmark.messages import MessageClient
 from services.ledger.store.database import Connection, Pool
 from services.runtime.settings import Settings
 from tests.support.certificates import OPENSSL, Certificate, make_authority, make_certificate
@@ -58,10 +59,10 @@ async def test_an_allocator_that_shows_a_certificate(
     settings: Settings, authority: Certificate, pool: Pool, connection: Connection
 ) -> None:
     async with serving(settings, pool) as address:
-        async with Client(address, tls=shows(authority), actor="billing") as client:
+        async with MessageClient(address, tls=shows(authority), actor="billing") as client:
             await client.create_organization("o-1")
         assert await actor_of(connection, "o-1") == "billing"
-        async with Client(address) as without_tls:
+        async with MessageClient(address) as without_tls:
             error = await refused(without_tls.get_organization("o-1"), "")
             assert error.code is grpc.StatusCode.UNAVAILABLE
 
@@ -73,7 +74,7 @@ async def test_the_certificate_says_who_asks(
     finance = make_certificate(tmp_path, authority, "finance")
     async with serving(mutual_settings, pool) as address:
         for organization, certificate in (("o-1", billing), ("o-2", finance)):
-            async with Client(address, tls=shows(authority, certificate), actor="somebody else") as client:
+            async with MessageClient(address, tls=shows(authority, certificate), actor="somebody else") as client:
                 await client.create_organization(organization)
     assert await actor_of(connection, "o-1") == "billing.example.com"
     assert await actor_of(connection, "o-2") == "finance"
@@ -85,7 +86,7 @@ async def test_who_shows_no_certificate_or_a_strange_one_is_not_served(
     strange = make_certificate(tmp_path, make_authority(tmp_path, "strange-authority"), "strange")
     async with serving(mutual_settings, pool) as address:
         for own in (None, strange):
-            async with Client(address, tls=shows(authority, own)) as client:
+            async with MessageClient(address, tls=shows(authority, own)) as client:
                 error = await refused(client.create_organization("o-1"), "")
                 assert error.code is grpc.StatusCode.UNAVAILABLE
     assert await connection.fetchval("SELECT count(*) FROM organization") == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.allocator.server import AllocatorServer
 from services.ledger.rules.limits import ANSWER_BYTES_MAX, LIVE_SUBSCRIPTIONS_MAX, OFFERINGS_MAX
 from services.ledger.store.database import Connection, Pool
@@ -25,7 +25,7 @@ async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient
         yield client
 
 
-async def test_nothing_yet(client: Client, reflected: ReflectedClient) -> None:
+async def test_nothing_yet(client: MessageClient, reflected: ReflectedClient) -> None:
     await client.create_organization("o-1")
     usage = await reflected.call("GetUsage", name="organizations/o-1")
     assert usage.balance.revision == 1
@@ -34,7 +34,7 @@ async def test_nothing_yet(client: Client, reflected: ReflectedClient) -> None:
 
 
 async def test_what_is_enabled_and_what_is_suspended(
-    client: Client, reflected: ReflectedClient, connection: Connection, advance: Advance
+    client: MessageClient, reflected: ReflectedClient, connection: Connection, advance: Advance
 ) -> None:
     await offer(client, alpha="2", beta="1", free="0", gone="1")
     await client.create_organization("o-1")
@@ -60,7 +60,7 @@ async def test_what_is_enabled_and_what_is_suspended(
 
 
 async def test_credits_that_end_soon_to_the_microsecond(
-    client: Client, reflected: ReflectedClient, connection: Connection
+    client: MessageClient, reflected: ReflectedClient, connection: Connection
 ) -> None:
     clock = FrozenClock(connection)
     await clock.freeze()

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from earmark import Client, Enable
+from earmark import Enable
+from earmark.messages import MessageClient
 from services.allocator.server import AllocatorServer
 from services.ledger.rules.limits import ANSWER_BYTES_MAX, ENTRIES_SCANNED_MAX
 from services.ledger.store.database import Connection, Pool
@@ -29,11 +30,11 @@ async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient
 
 
 @pytest.fixture
-async def ledgers(client: Client) -> None:
+async def ledgers(client: MessageClient) -> None:
     await make_ledgers(client)
 
 
-async def make_ledgers(client: Client) -> None:
+async def make_ledgers(client: MessageClient) -> None:
     """Three organizations; each was created, bought, and enabled one and the same thing 1 to 8."""
     await offer(client, app="1")
 
@@ -203,7 +204,11 @@ async def test_a_filter_finds_everything_however_far_it_has_to_look(
 ) -> None:
     """A page looks at a bounded number of entries, so there may be nothing on it, and more behind it."""
     settings = Settings(database_url=database, listen_address="127.0.0.1:0")
-    async with serving(settings, pool) as address, Client(address) as client, ReflectedClient(address) as reflected:
+    async with (
+        serving(settings, pool) as address,
+        MessageClient(address) as client,
+        ReflectedClient(address) as reflected,
+    ):
         await make_ledgers(client)
         await _look_far(reflected, connection)
 
@@ -240,7 +245,7 @@ async def _add_entries(connection: Connection, organization: str, count: int) ->
     await connection.execute("ANALYZE entry")
 
 
-async def test_a_page_of_the_largest_entries_ends_early(client: Client, reflected: ReflectedClient) -> None:
+async def test_a_page_of_the_largest_entries_ends_early(client: MessageClient, reflected: ReflectedClient) -> None:
     organization, offering = "o" * 128, "f" * 128
     await offer(client, **{offering: "1000000"})
     await client.create_organization(organization, overdraft_unlimited=True)

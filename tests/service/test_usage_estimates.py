@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-import earmark
-from earmark import Client, Enable
+from earmark import Enable
+from earmark.messages import MessageClient, price
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection
 from tests.conftest import Advance
@@ -23,9 +23,9 @@ async def reflected(allocator: AllocatorServer) -> AsyncIterator[ReflectedClient
 
 
 @pytest.fixture(autouse=True)
-async def catalogue(client: Client) -> None:
+async def catalogue(client: MessageClient) -> None:
     await offer(client, sensor="20", retention="0.05", free="0")
-    await client.create_offering("account", price=earmark.price("1000", block_units=500, max_credits=8_000))
+    await client.create_offering("account", price=price("1000", block_units=500, max_credits=8_000))
 
 
 def line(offering: str, units: int) -> dict[str, Any]:
@@ -52,7 +52,7 @@ async def test_every_line_is_an_allocation_of_its_own(reflected: ReflectedClient
 
 
 async def test_what_to_buy(
-    client: Client, reflected: ReflectedClient, advance: Advance, connection: Connection
+    client: MessageClient, reflected: ReflectedClient, advance: Advance, connection: Connection
 ) -> None:
     """2,000 credits carry 1,600; then they end, and a smaller purchase brings half of it back."""
     await client.create_organization("o-1")
@@ -89,9 +89,9 @@ def purchase(found: Any) -> tuple[int, int, int]:
 
 
 async def test_prices_in_force_and_what_is_retired(
-    client: Client, reflected: ReflectedClient, advance: Advance
+    client: MessageClient, reflected: ReflectedClient, advance: Advance
 ) -> None:
-    await client.update_offering("sensor", price=earmark.price("30"))
+    await client.update_offering("sensor", price=price("30"))
     found = await estimate(reflected, line("sensor", 1))
     assert [(each.credits, each.price_version, each.retired) for each in found.lines] == [(30, 2, False)]
     await client.update_offering("sensor", retired=True)
@@ -100,14 +100,14 @@ async def test_prices_in_force_and_what_is_retired(
     assert found.as_of.seconds > 0
 
 
-async def test_the_most_lines(client: Client, reflected: ReflectedClient) -> None:
+async def test_the_most_lines(client: MessageClient, reflected: ReflectedClient) -> None:
     await offer(client, dear="1000000")
     found = await estimate(reflected, *[line("dear", 10**6)] * 1_000)
     assert found.required_credits == 1_000 * 10**12
     assert len(found.lines) == 1_000
 
 
-async def test_what_cannot_be_estimated(client: Client, reflected: ReflectedClient) -> None:
+async def test_what_cannot_be_estimated(client: MessageClient, reflected: ReflectedClient) -> None:
     good = line("sensor", 1)
 
     async def refused(reason: str, *lines: dict[str, Any], organization: str = "") -> Refusal:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection
 from tests.conftest import Advance
@@ -88,7 +88,7 @@ def sums(figures: Any) -> tuple[int, ...]:
 
 
 async def test_until_is_not_in_the_past(
-    client: Client, reflected: ReflectedClient, connection: Connection, advance: Advance
+    client: MessageClient, reflected: ReflectedClient, connection: Connection, advance: Advance
 ) -> None:
     await client.create_organization("o-1")
     await advance(100 * DAY)
@@ -112,7 +112,7 @@ async def test_until_is_not_in_the_past(
 
 
 async def test_a_forecast_changes_nothing_and_settles_first(
-    client: Client, reflected: ReflectedClient, connection: Connection, advance: Advance
+    client: MessageClient, reflected: ReflectedClient, connection: Connection, advance: Advance
 ) -> None:
     """The purchase ends before anybody asks; what is still to come is told, and then it is as it was."""
     await offer(client, app="1")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.allocator.server import AllocatorServer
 from services.ledger.rules.limits import ANSWER_BYTES_MAX, HISTORY_STEPS_MAX
 from services.ledger.store.database import Connection
@@ -62,7 +62,7 @@ async def history(client: ReflectedClient, start: datetime, end: datetime, lengt
 
 
 @pytest.fixture
-async def made(client: Client, clock: FrozenClock) -> None:
+async def made(client: MessageClient, clock: FrozenClock) -> None:
     """At half past one: 100 credits, of which 10 are earmarked."""
     await at(clock, MIDNIGHT + 1.5 * HOUR)
     await offer(client, app="1")
@@ -90,7 +90,7 @@ async def test_steps_before_after_and_in_progress(reflected: ReflectedClient, cl
 
 @pytest.mark.usefixtures("made")
 async def test_a_peak_is_what_lasted_or_was_left_behind(
-    client: Client, reflected: ReflectedClient, clock: FrozenClock
+    client: MessageClient, reflected: ReflectedClient, clock: FrozenClock
 ) -> None:
     """What it begins with counts unless something took effect at its very start; what a call passes through never."""
     for after, units in ((2.25, 50), (2.5, 5), (3, 7), (3.5, 20), (3.75, 1), (5, 3)):
@@ -108,7 +108,7 @@ async def test_a_peak_is_what_lasted_or_was_left_behind(
 
 @pytest.mark.usefixtures("made")
 async def test_what_ends_with_a_day_does_not_count_for_the_next(
-    client: Client, reflected: ReflectedClient, clock: FrozenClock
+    client: MessageClient, reflected: ReflectedClient, clock: FrozenClock
 ) -> None:
     """The subscription ends at the very start of a day, and nobody calls until long after."""
     await at(clock, MIDNIGHT + 2 * DAY - MICROSECOND)

@@ -8,7 +8,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from services.ledger.store.database import Connection
 from tests.conftest import Advance
 from tests.support.books import comes_true
@@ -35,11 +36,11 @@ pytestmark = pytest.mark.usefixtures("watched")
 
 
 @pytest.fixture
-async def watched(client: Client) -> None:
+async def watched(client: MessageClient) -> None:
     await make_watched(client, "o-1")
 
 
-async def test_a_snapshot_and_then_every_entry(client: Client, channel: grpc.aio.Channel) -> None:
+async def test_a_snapshot_and_then_every_entry(client: MessageClient, channel: grpc.aio.Channel) -> None:
     await buy(client, "o-1", 500, subscription="s-1")
     await client.enable_allocation("o-1", offering=SENSOR, units=7)
     async with watching(channel) as watch:
@@ -57,7 +58,7 @@ async def test_a_snapshot_and_then_every_entry(client: Client, channel: grpc.aio
     assert [each async for each in client.list_entries("o-1", after_revision=balance.revision)] == watch.entries
 
 
-async def test_watches_that_begin_while_others_write(client: Client, channel: grpc.aio.Channel) -> None:
+async def test_watches_that_begin_while_others_write(client: MessageClient, channel: grpc.aio.Channel) -> None:
     """Whenever one begins: nothing between its snapshot and its first entry is left out or comes again."""
     async with written_to(client), written_to(client), asyncio.TaskGroup() as group:
 
@@ -76,7 +77,7 @@ async def test_watches_that_begin_while_others_write(client: Client, channel: gr
     assert len({each.result() for each in began}) > 20, "they began at different revisions"
 
 
-async def test_where_a_watch_begins(client: Client, channel: grpc.aio.Channel) -> None:
+async def test_where_a_watch_begins(client: MessageClient, channel: grpc.aio.Channel) -> None:
     last = await write(client, 5)
     ledger = [each async for each in client.list_entries("o-1")]
     beginning = "0:" + "00" * 32
@@ -98,7 +99,7 @@ async def test_where_a_watch_begins(client: Client, channel: grpc.aio.Channel) -
             last = revision
 
 
-async def test_a_start_that_does_not_exist(client: Client, channel: grpc.aio.Channel) -> None:
+async def test_a_start_that_does_not_exist(client: MessageClient, channel: grpc.aio.Channel) -> None:
     last = await write(client, 2)
     [*_, newest_entry] = [each async for each in client.list_entries("o-1")]
     for ahead in ({"after_revision": last + 1}, {"resume_token": f"{last + 1}:{'ab' * 32}"}):
@@ -151,9 +152,9 @@ async def test_other_malformed_starts(channel: grpc.aio.Channel) -> None:
     assert error.reason == "REVISION_NOT_REACHED", "well-formed, and beyond every revision"
 
 
-async def test_two_allocators_show_one_history(database: str, client: Client, channel: grpc.aio.Channel) -> None:
+async def test_two_allocators_show_one_history(database: str, client: MessageClient, channel: grpc.aio.Channel) -> None:
     """Clients write through both, and watches on both see it all; a token of one is good at the other."""
-    async with allocating(database) as other, Client(other.address) as other_client:
+    async with allocating(database) as other, MessageClient(other.address) as other_client:
         async with watching(channel) as here, watching(other.address) as there:
             await here.begins()
             await there.begins()
@@ -171,7 +172,7 @@ async def test_two_allocators_show_one_history(database: str, client: Client, ch
                 check_gapless(resumed, after=int(token.partition(":")[0]), up_to=newer)
 
 
-async def test_what_time_brings(client: Client, channel: grpc.aio.Channel, advance: Advance) -> None:
+async def test_what_time_brings(client: MessageClient, channel: grpc.aio.Channel, advance: Advance) -> None:
     """A snapshot is settled; what is settled later, by whomever, arrives with the instant at which it took effect."""
     bought = await buy(client, "o-1", 100, subscription="s-1", lasting=timedelta(days=10), grace=timedelta(days=5))
     end = instant(bought.subscription.end_time)
@@ -191,7 +192,7 @@ async def test_what_time_brings(client: Client, channel: grpc.aio.Channel, advan
         check_folds(watch)
 
 
-async def test_heartbeats(database: str, client: Client, channel: grpc.aio.Channel) -> None:
+async def test_heartbeats(database: str, client: MessageClient, channel: grpc.aio.Channel) -> None:
     """They come when nothing else does, and say how far the watch is."""
     async with allocating(database, watch_heartbeat_seconds=0.1) as quick, watching(quick.address) as watch:
         await watch.brings(lambda: len(watch.heartbeats) >= 2)
@@ -212,7 +213,7 @@ async def test_no_heartbeat_while_entries_come(database: str) -> None:
     loop = asyncio.get_running_loop()
     async with (
         allocating(database, watch_heartbeat_seconds=0.5) as slow,
-        Client(slow.address) as writer,
+        MessageClient(slow.address) as writer,
         watching(slow.address) as watch,
         written_to(writer),
     ):
@@ -252,7 +253,7 @@ async def begins_at(channel: grpc.aio.Channel) -> bool:
 async def test_a_hundred_watches_cost_one_reader(database: str, connection: Connection) -> None:
     """Each commit is read once, not once for each watch: what Postgres is told to run is counted."""
     watches, commits = 100, 30
-    async with relayed(database) as proxy, allocating(proxy.url) as server, Client(server.address) as writer:
+    async with relayed(database) as proxy, allocating(proxy.url) as server, MessageClient(server.address) as writer:
         async with grpc.aio.insecure_channel(server.address) as channel, asyncio.TaskGroup() as group:
             barrier = asyncio.Barrier(watches + 1)
             began = await newest(connection)
@@ -272,7 +273,7 @@ async def test_a_hundred_watches_cost_one_reader(database: str, connection: Conn
         assert 1 <= proxy.count_runs(ENTRIES_READ) - before <= commits + 2
 
 
-async def test_who_has_caught_up_reads_no_more_alone(database: str, client: Client) -> None:
+async def test_who_has_caught_up_reads_no_more_alone(database: str, client: MessageClient) -> None:
     """It reads up to where the others are, though there is more by then, and from there on with them."""
     async with relayed(database) as proxy, allocating(proxy.url) as server, AsyncExitStack() as stack:
         first = await stack.enter_async_context(watching(server.address))

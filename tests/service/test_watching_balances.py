@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import grpc
 import pytest
 
-from earmark import Client, names
+from earmark import names
+from earmark.messages import MessageClient
 from earmark.v1.usage_service_pb2 import WatchBalancesResponse
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection
@@ -29,9 +30,9 @@ MANY = 2_500
 
 
 @pytest.fixture
-async def writer(database: str) -> AsyncIterator[Client]:
+async def writer(database: str) -> AsyncIterator[MessageClient]:
     """By way of an allocator of its own, which tells the watched one nothing."""
-    async with allocating(database) as server, Client(server.address) as client:
+    async with allocating(database) as server, MessageClient(server.address) as client:
         await make_watched(client, "o-1", "o-2", "o-3")
         yield client
 
@@ -43,7 +44,7 @@ async def proxy(database: str) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-async def server(proxy: Proxy, writer: Client) -> AsyncIterator[AllocatorServer]:
+async def server(proxy: Proxy, writer: MessageClient) -> AsyncIterator[AllocatorServer]:
     """The one that is watched; it reaches the database through the relay only."""
     async with allocating(proxy.url, watch_heartbeat_seconds=0.3) as server:
         yield server
@@ -95,7 +96,7 @@ def caught_up(message: WatchBalancesResponse) -> bool:
 
 
 async def test_all_of_them_and_then_what_changes(
-    connection: Connection, writer: Client, channel: grpc.aio.Channel
+    connection: Connection, writer: MessageClient, channel: grpc.aio.Channel
 ) -> None:
     everybody = await crowd(connection)
     watch = raw_balances_watch(channel)
@@ -117,7 +118,7 @@ async def test_all_of_them_and_then_what_changes(
     watch.cancel()
 
 
-async def test_named_ones_alone(writer: Client, channel: grpc.aio.Channel) -> None:
+async def test_named_ones_alone(writer: MessageClient, channel: grpc.aio.Channel) -> None:
     watch = raw_balances_watch(channel, "o-3", "o-1", "o-3")
     [first] = await messages_until(watch, caught_up)
     assert shown([first]) == [("o-1", 1), ("o-3", 1)]
@@ -155,7 +156,7 @@ async def test_heartbeats_of_balances(channel: grpc.aio.Channel) -> None:
     watch.cancel()
 
 
-async def test_a_flood_of_lies_shows_nothing(server: AllocatorServer, writer: Client, proxy: Proxy) -> None:
+async def test_a_flood_of_lies_shows_nothing(server: AllocatorServer, writer: MessageClient, proxy: Proxy) -> None:
     """It costs a few dozen looks, and nobody is sent the same again and again."""
     async with server.hub.board.watcher(None) as watcher:
         await server.hub.board.next(watcher, 20)
@@ -174,7 +175,7 @@ async def test_a_flood_of_lies_shows_nothing(server: AllocatorServer, writer: Cl
         assert found == [("o-1", following)]
 
 
-async def test_a_slow_watcher_gets_the_newest_alone(server: AllocatorServer, writer: Client) -> None:
+async def test_a_slow_watcher_gets_the_newest_alone(server: AllocatorServer, writer: MessageClient) -> None:
     """However many there were since it read last."""
     hub = server.hub
     async with hub.board.watcher(None) as slow, hub.board.watcher(frozenset(["o-2"])) as quick:
@@ -197,7 +198,7 @@ async def test_a_slow_watcher_gets_the_newest_alone(server: AllocatorServer, wri
 
 
 async def test_what_changes_during_the_first_reading(
-    connection: Connection, server: AllocatorServer, writer: Client, proxy: Proxy, channel: grpc.aio.Channel
+    connection: Connection, server: AllocatorServer, writer: MessageClient, proxy: Proxy, channel: grpc.aio.Channel
 ) -> None:
     """It is neither lost, nor overtaken by what was read before it."""
     everybody = await crowd(connection)
@@ -247,7 +248,7 @@ async def test_nobody_knows_what_changed_while_all_are_read(
 
 
 async def test_more_changes_than_are_kept(
-    connection: Connection, server: AllocatorServer, writer: Client, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, server: AllocatorServer, writer: MessageClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then all are read anew, of whom and to whom it may be: nothing is lost."""
     monkeypatch.setattr(board, "PENDING_MAX", 2)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.admin import embedded
 from services.allocator.server import AllocatorServer
 from services.ledger.store.database import Connection
@@ -46,9 +46,9 @@ SHORT_SECONDS, PATIENT_SECONDS = 3.0, 5.0
 
 
 @pytest.fixture
-async def writer(database: str) -> AsyncIterator[Client]:
+async def writer(database: str) -> AsyncIterator[MessageClient]:
     """By way of an allocator of its own, which tells the watched one nothing."""
-    async with allocating(database) as server, Client(server.address) as client:
+    async with allocating(database) as server, MessageClient(server.address) as client:
         await make_watched(client, "o-1", "o-2")
         yield client
 
@@ -68,14 +68,14 @@ async def server(proxy: Proxy) -> AsyncIterator[AllocatorServer]:
 
 
 @pytest.fixture
-async def watch(server: AllocatorServer, writer: Client) -> AsyncIterator[Watching]:
+async def watch(server: AllocatorServer, writer: MessageClient) -> AsyncIterator[Watching]:
     async with watching(server.address) as watch:
         await watch.begins()
         await watch.reaches(await write(writer, 1))
         yield watch
 
 
-async def test_a_database_that_is_away_for_a_while(proxy: Proxy, watch: Watching, writer: Client) -> None:
+async def test_a_database_that_is_away_for_a_while(proxy: Proxy, watch: Watching, writer: MessageClient) -> None:
     async with written_to(writer):
         proxy.shut()
         await asyncio.sleep(SHORT_SECONDS)
@@ -85,7 +85,9 @@ async def test_a_database_that_is_away_for_a_while(proxy: Proxy, watch: Watching
     assert watch.error is None
 
 
-async def test_who_catches_up_as_the_database_goes(proxy: Proxy, server: AllocatorServer, writer: Client) -> None:
+async def test_who_catches_up_as_the_database_goes(
+    proxy: Proxy, server: AllocatorServer, writer: MessageClient
+) -> None:
     """It is cut off no sooner than who has nothing to read."""
     last = await write(writer, 20)
     gone = proxy.at(ENTRIES_READ, Fate.CUT_BEFORE, for_good=True, run=True)
@@ -98,7 +100,7 @@ async def test_who_catches_up_as_the_database_goes(proxy: Proxy, server: Allocat
 
 
 async def test_a_database_that_stays_away(
-    proxy: Proxy, server: AllocatorServer, watch: Watching, writer: Client
+    proxy: Proxy, server: AllocatorServer, watch: Watching, writer: MessageClient
 ) -> None:
     """Watches end. Then nobody watches, so nobody sees the database come back: that makes nobody impatient later."""
     loop = asyncio.get_running_loop()
@@ -129,7 +131,7 @@ async def test_a_commit_that_takes_long(
 ) -> None:
     """Its entry was written long before it can be seen: whoever asks for the last seconds alone never finds it."""
     Way.ALONE.go(monkeypatch)
-    async with relayed(database) as slow, allocating(slow.url) as server, Client(server.address) as writer:
+    async with relayed(database) as slow, allocating(slow.url) as server, MessageClient(server.address) as writer:
         await write(writer, 1)
         held = slow.at("COMMIT", Fate.HOLD_BEFORE)
         writing = asyncio.create_task(write(writer, 1))
@@ -142,7 +144,7 @@ async def test_a_commit_that_takes_long(
         check_folds(watch)
 
 
-async def test_what_comes_while_all_is_compared(proxy: Proxy, server: AllocatorServer, writer: Client) -> None:
+async def test_what_comes_while_all_is_compared(proxy: Proxy, server: AllocatorServer, writer: MessageClient) -> None:
     """The comparison is older than what was delivered meanwhile, and no sign of another history."""
     compared = proxy.at(COMPARE, Fate.HOLD_AFTER, run=True)
     async with watching(server.address) as watch:
@@ -156,7 +158,7 @@ async def test_what_comes_while_all_is_compared(proxy: Proxy, server: AllocatorS
         check_folds(watch)
 
 
-async def test_reading_that_fails_while_looking_does_not(proxy: Proxy, watch: Watching, writer: Client) -> None:
+async def test_reading_that_fails_while_looking_does_not(proxy: Proxy, watch: Watching, writer: MessageClient) -> None:
     """Longer than a look reaches back."""
     traps = [proxy.at(ENTRIES_READ, Fate.CUT_BEFORE, run=True) for _ in range(7)]
     last = await write(writer, 1)
@@ -165,7 +167,7 @@ async def test_reading_that_fails_while_looking_does_not(proxy: Proxy, watch: Wa
     check_folds(watch)
 
 
-async def test_lies_cost_little(proxy: Proxy, server: AllocatorServer, watch: Watching, writer: Client) -> None:
+async def test_lies_cost_little(proxy: Proxy, server: AllocatorServer, watch: Watching, writer: MessageClient) -> None:
     """A thousand false notices in a second are a few dozen looks, and what is true arrives between them."""
     before = proxy.count_runs(ENTRIES_READ)
     for number in range(1_000):
@@ -182,7 +184,7 @@ async def test_an_entry_that_nobody_can_read(
     proxy: Proxy,
     server: AllocatorServer,
     watch: Watching,
-    writer: Client,
+    writer: MessageClient,
     connection: Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -203,7 +205,7 @@ async def test_an_entry_that_nobody_can_read(
         await other.reaches(await write(writer, 1, "o-2"))
 
 
-async def test_an_altered_entry_beneath_a_watch(watch: Watching, writer: Client, connection: Connection) -> None:
+async def test_an_altered_entry_beneath_a_watch(watch: Watching, writer: MessageClient, connection: Connection) -> None:
     """What was delivered is no longer what the ledger holds."""
     await connection.execute("ALTER TABLE entry DISABLE TRIGGER entry_is_final")
     last = await newest(connection)
@@ -222,7 +224,7 @@ async def test_a_database_that_is_restored_beneath_a_watch(
     postgres: embedded.Server, database: str, proxy: Proxy, server: AllocatorServer, written_after: int
 ) -> None:
     """To an earlier state, after which others may have gone on writing: another history under the same numbers."""
-    async with Client(server.address) as client, grpc.aio.insecure_channel(server.address) as channel:
+    async with MessageClient(server.address) as client, grpc.aio.insecure_channel(server.address) as channel:
         await make_watched(client, "o-1", "o-2")
         shared = await write(client, 2)
         await back_up(postgres, database, proxy)
@@ -233,7 +235,7 @@ async def test_a_database_that_is_restored_beneath_a_watch(
             async with (
                 restored(postgres, database, proxy),
                 allocating(database) as direct,
-                Client(direct.address) as writer,
+                MessageClient(direct.address) as writer,
             ):
                 await write(writer, written_after)
             error = await watch.ends()
@@ -249,7 +251,7 @@ async def test_a_database_that_is_restored_beneath_a_watch(
 
 
 async def test_a_database_that_is_gone_while_it_is_restored(
-    postgres: embedded.Server, database: str, server: AllocatorServer, writer: Client
+    postgres: embedded.Server, database: str, server: AllocatorServer, writer: MessageClient
 ) -> None:
     """It is away, and no bug of ours."""
     name = database.rpartition("/")[2]

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from earmark import Client
+from earmark.messages import MessageClient
 from services.admin import embedded
 from tests.support.bare_redis import bare_redis
 from tests.support.lying_redis import LIES, lying_redis
@@ -38,7 +38,7 @@ FLOOD = "for number = 1, 50 do redis.call('PUBLISH', KEYS[1], ARGV[1]) end"
 class Writer:
     """Writes through one allocator, and knows when each answer came."""
 
-    client: Client
+    client: MessageClient
     answered: dict[int, float] = field(default_factory=dict)
 
     async def write(self, count: int = 1) -> int:
@@ -68,7 +68,7 @@ async def two_allocators(database: str, redis_url: str, prefix: str) -> AsyncIte
         running_allocator(database, redis_url=redis_url, notice_prefix=prefix) as (_, written),
         running_allocator(database, redis_url=redis_url, notice_prefix=prefix) as (_, watched),
     ):
-        async with Client(written) as client:
+        async with MessageClient(written) as client:
             await make_watched(client)
             async with watching(watched) as watch:
                 await watch.begins()

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1.usage_service_pb2 import WatchUsageResponse
 from services.ledger.store.database import Connection
 from tests.support.monitored import monitored_process, serving_at, until
@@ -47,19 +47,19 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @pytest.fixture
-async def writer(database: str, sound: None) -> AsyncIterator[Client]:
+async def writer(database: str, sound: None) -> AsyncIterator[MessageClient]:
     """By way of an allocator of its own, which tells the watched one nothing."""
-    async with allocating(database) as server, Client(server.address, timeout_seconds=60) as client:
+    async with allocating(database) as server, MessageClient(server.address, timeout_seconds=60) as client:
         await make_watched(client, "o-1")
         yield client
 
 
-async def test_a_killed_process_under_load(database: str, writer: Client) -> None:
+async def test_a_killed_process_under_load(database: str, writer: MessageClient) -> None:
     """Each of many goes on at the other process from where it was: nothing twice, nothing left out."""
     async with AsyncExitStack() as stack:
         process, address = stack.enter_context(running_allocator(database))
         _, other_address = stack.enter_context(running_allocator(database))
-        other = await stack.enter_async_context(Client(other_address))
+        other = await stack.enter_async_context(MessageClient(other_address))
         watches = [await stack.enter_async_context(watching(address)) for _ in range(10)]
         async with written_to(writer), written_to(other):
             for each in watches:
@@ -78,7 +78,7 @@ async def test_a_killed_process_under_load(database: str, writer: Client) -> Non
             check_gapless(after, after=before.revisions[-1], up_to=last)
 
 
-async def test_a_process_that_is_told_to_stop_under_load(database: str, writer: Client) -> None:
+async def test_a_process_that_is_told_to_stop_under_load(database: str, writer: MessageClient) -> None:
     """Watches end at once, after the last whole message, and say why; the process ends without waiting for them."""
     async with AsyncExitStack() as stack:
         process, address = stack.enter_context(running_allocator(database, shutdown_seconds="60"))
@@ -104,7 +104,7 @@ async def test_a_process_that_is_told_to_stop_under_load(database: str, writer: 
 
 
 async def test_stopping_beside_a_reader_that_reads_nothing(
-    database: str, writer: Client, connection: Connection
+    database: str, writer: MessageClient, connection: Connection
 ) -> None:
     """Its message is stuck, and with it its end: it is cut off, and calls under way finish all the same."""
     async with AsyncExitStack() as stack:
@@ -114,7 +114,7 @@ async def test_stopping_beside_a_reader_that_reads_nothing(
         assert isinstance(await stuck.read(), WatchUsageResponse)
         await write_much(writer, ENTRIES_AT_ONCE)
         last = await write_much(writer, ENTRIES_AT_ONCE)
-        async with watching(address, after_revision=1) as reader, Client(address) as client:
+        async with watching(address, after_revision=1) as reader, MessageClient(address) as client:
             await reader.reaches(last)
             async with connection.transaction():
                 await connection.execute("SELECT FROM organization WHERE organization = 'o-1' FOR UPDATE")
@@ -135,7 +135,7 @@ async def test_a_reader_that_stops_reading(database: str, connection: Connection
     """More than a hundred MiB wait for it, in Postgres and not in the process; then it gets everything."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(allocating(database))
-        writer = await stack.enter_async_context(Client(server.address, timeout_seconds=60))
+        writer = await stack.enter_async_context(MessageClient(server.address, timeout_seconds=60))
         await make_watched(writer, LONG_ID)
         process = stack.enter_context(monitored_process(ALLOCATOR, database_url=database, redis_url=NO_REDIS))
         channel = await stack.enter_async_context(own_channel(await asyncio.to_thread(serving_at, process)))

@@ -11,7 +11,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1 import (
     allocation_service_pb2,
     catalog_service_pb2,
@@ -80,7 +81,7 @@ async def test_fields_of_a_later_release_are_passed_over(channel: grpc.aio.Chann
     assert b"organizations/o-1" in await raw(b"\x0a\x11organizations/o-1" + unknown_field)
 
 
-async def test_what_is_too_large(channel: grpc.aio.Channel, client: Client, organization: str) -> None:
+async def test_what_is_too_large(channel: grpc.aio.Channel, client: MessageClient, organization: str) -> None:
     raw: Raw = channel.unary_unary(GET_ORGANIZATION)
     assert await code_of(raw(b"\x0a" + b"x" * (4 * 2**20))) is grpc.StatusCode.RESOURCE_EXHAUSTED
     metadata = (("padding", "x" * 2**15),)
@@ -118,7 +119,7 @@ async def test_a_burst_is_served(database: str, sound: None) -> None:
 
     async with AsyncExitStack() as stack:
         process, address = stack.enter_context(running_allocator(database))
-        client = await stack.enter_async_context(Client(address))
+        client = await stack.enter_async_context(MessageClient(address))
         await client.create_organization("o-1", overdraft_unlimited=True)
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [
@@ -137,7 +138,7 @@ async def test_a_burst_is_served(database: str, sound: None) -> None:
 
 async def test_more_calls_than_there_is_room_for(pool: Pool, connection: Connection) -> None:
     narrow = Settings(listen_address="127.0.0.1:0", calls_max=2)
-    async with serving(narrow, pool) as address, Client(address) as client:
+    async with serving(narrow, pool) as address, MessageClient(address) as client:
         await client.create_organization("o-1")
         async with connection.transaction():
             await connection.execute("SELECT FROM organization FOR UPDATE")
@@ -154,7 +155,7 @@ async def test_more_calls_than_there_is_room_for(pool: Pool, connection: Connect
 async def test_a_deadline_that_has_passed(
     allocator: AllocatorServer, organization: str, connection: Connection
 ) -> None:
-    async with Client(allocator.address, timeout_seconds=0.0) as late:
+    async with MessageClient(allocator.address, timeout_seconds=0.0) as late:
         with pytest.raises(EarmarkError) as caught:
             await late.update_organization(organization, display_name="x")
     # Whichever of the two notices first: gRPC, or the lane that finds that nobody waits.
@@ -163,7 +164,7 @@ async def test_a_deadline_that_has_passed(
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_is_not_carried_out(
-    client: Client, organization: str, connection: Connection
+    client: MessageClient, organization: str, connection: Connection
 ) -> None:
     async with connection.transaction():
         await connection.execute("SELECT FROM organization FOR UPDATE")
@@ -185,13 +186,13 @@ async def actors(connection: Connection) -> list[str]:
 
 async def test_the_ledger_says_who_asked(allocator: AllocatorServer, connection: Connection) -> None:
     for number, actor in enumerate(("", "billing@example.com", "x" * 256)):
-        async with Client(allocator.address, actor=actor) as client:
+        async with MessageClient(allocator.address, actor=actor) as client:
             await client.create_organization(f"o-{number}")
     assert await actors(connection) == ["", "billing@example.com", "x" * 256]
 
 
 async def test_an_actor_that_is_too_long_is_refused(allocator: AllocatorServer, connection: Connection) -> None:
-    async with Client(allocator.address, actor="x" * 257) as client:
+    async with MessageClient(allocator.address, actor="x" * 257) as client:
         error = await refused(client.create_organization("o-1"), "INVALID_FIELD")
         assert error.details[1].field_violations[0].field == "metadata earmark-actor"
         await refused(client.get_organization("o-1"), "INVALID_FIELD")

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1.resources_pb2 import Balance
 from services.admin.verify import verify
 from services.ledger.store.database import Connection
@@ -21,7 +22,7 @@ COUNTER: Final = "shared"
 GATE: Final = 1
 """The number of an advisory lock that an unlocked allocator passes after it has read."""
 
-Attempt = Callable[[Client, str], Coroutine[Any, Any, Balance]]
+Attempt = Callable[[MessageClient, str], Coroutine[Any, Any, Balance]]
 """One runner's call, given its client and its name; returns the balance of the answer."""
 
 
@@ -33,13 +34,13 @@ class Race:
     errors: dict[str, EarmarkError]
 
 
-async def take_a_seat(client: Client, runner: str) -> Balance:
+async def take_a_seat(client: MessageClient, runner: str) -> Balance:
     """Each has an allocation of its own."""
     answer = await client.enable_allocation(ORGANIZATION, offering=OFFERING, units=1, allocation=runner)
     return answer.balance
 
 
-async def count_up(client: Client, runner: str) -> Balance:
+async def count_up(client: MessageClient, runner: str) -> Balance:
     """All have the same allocation."""
     answer = await client.adjust_allocation(ORGANIZATION, COUNTER, delta_units=1)
     return answer.balance
@@ -50,7 +51,7 @@ async def race(addresses: Sequence[str], runners: int, attempt: Attempt) -> Race
     result = Race({}, {})
     barrier = asyncio.Barrier(runners)
 
-    async def run(name: str, client: Client) -> None:
+    async def run(name: str, client: MessageClient) -> None:
         await client.get_organization(ORGANIZATION)
         await barrier.wait()
         try:
@@ -60,7 +61,7 @@ async def race(addresses: Sequence[str], runners: int, attempt: Attempt) -> Race
 
     async with AsyncExitStack() as open_clients, asyncio.TaskGroup() as running:
         for number, address in zip(range(runners), itertools.cycle(addresses)):
-            client = await open_clients.enter_async_context(Client(address))
+            client = await open_clients.enter_async_context(MessageClient(address))
             running.create_task(run(f"runner-{number}", client))
     return result
 

@@ -10,7 +10,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import earmark
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient, price
 from earmark.v1.resources_pb2 import Balance, Consequences
 from earmark.v1.subscription_service_pb2 import CreateSubscriptionResponse
 from services.allocator.server import AllocatorServer
@@ -38,7 +39,7 @@ async def everything(items: AsyncIterator[Item]) -> list[Item]:
 
 
 async def buy(
-    client: Client,
+    client: MessageClient,
     organization: str,
     credits: int,
     *,
@@ -59,10 +60,10 @@ async def buy(
     )
 
 
-async def offer(client: Client, **credits_per_block: str) -> None:
+async def offer(client: MessageClient, **credits_per_block: str) -> None:
     """Offerings by their prices; `_` in a name is `-` in the id."""
-    for name, price in credits_per_block.items():
-        await client.create_offering(name.replace("_", "-"), price=earmark.price(price))
+    for name, amount in credits_per_block.items():
+        await client.create_offering(name.replace("_", "-"), price=price(amount))
 
 
 def figures(balance: Balance) -> tuple[int, int, int, int]:

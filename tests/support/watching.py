@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar, cast
 
 import grpc
 
-from earmark import Client, Enable, Step, names
+from earmark import Enable, Step, names
 from earmark.errors import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1 import usage_service_pb2 as pb
 from earmark.v1.resources_pb2 import Balance, Entry
 from earmark.v1.usage_service_pb2_grpc import UsageServiceStub
@@ -254,7 +255,7 @@ async def allocating(database: str, **settings: Any) -> AsyncIterator[AllocatorS
             await server.stop()
 
 
-async def make_watched(client: Client, *organizations: str) -> None:
+async def make_watched(client: MessageClient, *organizations: str) -> None:
     """Organizations that may hold sensors as many as they like; each is at revision 1."""
     await offer(client, endpoint_sensor="1")
     for each in organizations or ("o-1",):
@@ -276,7 +277,7 @@ async def springs(trap: Trap) -> None:
         await trap.sprung.wait()
 
 
-async def write(client: Client, count: int, organization: str = "o-1") -> int:
+async def write(client: MessageClient, count: int, organization: str = "o-1") -> int:
     """So many commits, one after the other, each of one entry; returns the newest revision."""
     revision = 0
     for _ in range(count):
@@ -286,7 +287,7 @@ async def write(client: Client, count: int, organization: str = "o-1") -> int:
     return revision
 
 
-async def write_much(client: Client, count: int, organization: str = "o-1") -> int:
+async def write_much(client: MessageClient, count: int, organization: str = "o-1") -> int:
     """One commit of so many of the largest entries that allocations have; returns the newest revision."""
     labels = {f"{number:02}".ljust(63, "k"): "v" * 63 for number in range(16)}
     units = next(usage_numbers)
@@ -323,7 +324,7 @@ async def multiply(connection: Connection, count: int, organization: str = "o-1"
 
 
 @asynccontextmanager
-async def written_to(client: Client, organization: str = "o-1") -> AsyncIterator[None]:
+async def written_to(client: MessageClient, organization: str = "o-1") -> AsyncIterator[None]:
     """Somebody writes all the time while the block runs."""
     stop = asyncio.Event()
 

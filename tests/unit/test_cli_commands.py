@@ -22,8 +22,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from earmark import Client
 from earmark.cli import main
+from earmark.messages import MessageClient
 from earmark.v1 import allocation_service_pb2 as allocations
 from earmark.v1 import catalog_service_pb2 as catalog
 from earmark.v1 import organization_service_pb2 as organizations
@@ -509,7 +509,7 @@ def test_a_check_ends_with_what_it_found(server: RecordingServer, earmark: Earma
 
 async def test_the_client_checks_several_entitlements_in_order(server: RecordingServer) -> None:
     server.answers["CheckEntitlements"] = [allocations.CheckEntitlementsResponse()]
-    async with Client(server.address) as client:
+    async with MessageClient(server.address) as client:
         await client.check_entitlements("o-1", offerings=["data", "offerings/mail"], allocations=["data~a"])
     assert server.request(allocations.CheckEntitlementsRequest) == allocations.CheckEntitlementsRequest(
         parent="organizations/o-1",

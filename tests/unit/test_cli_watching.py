@@ -14,7 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from earmark import Client, EarmarkError, watching
+from earmark import EarmarkError
+from earmark.messages import MessageClient, watching
 from earmark.v1.resources_pb2 import Balance, Entry
 from earmark.v1.usage_service_pb2 import (
     EntryRun,
@@ -92,9 +93,9 @@ async def server() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-async def client(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+async def client(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MessageClient]:
     monkeypatch.setattr(watching, "DELAY_SECONDS_MIN", 0.001)
-    async with Client(server.address, actor="night-shift") as opened:
+    async with MessageClient(server.address, actor="night-shift") as opened:
         yield opened
 
 
@@ -124,7 +125,9 @@ async def take(messages: AsyncIterator[Any], count: int) -> list[int]:
     return [(await anext(messages)).revision for _ in range(count)]
 
 
-async def test_a_watch_that_breaks_off_goes_on_after_the_last_message(server: ScriptedServer, client: Client) -> None:
+async def test_a_watch_that_breaks_off_goes_on_after_the_last_message(
+    server: ScriptedServer, client: MessageClient
+) -> None:
     server.scripts = [[entry(8), entry(9), SHUTTING_DOWN], [entry(10), SILENCE]]
     lost: list[EarmarkError] = []
     async with aclosing(client.watch_usage("o-1", after_revision=7, on_disconnect=lost.append)) as messages:
@@ -137,7 +140,9 @@ async def test_a_watch_that_breaks_off_goes_on_after_the_last_message(server: Sc
     assert server.actors == ["night-shift", "night-shift"]
 
 
-async def test_after_a_snapshot_its_own_token_is_where_a_watch_goes_on(server: ScriptedServer, client: Client) -> None:
+async def test_after_a_snapshot_its_own_token_is_where_a_watch_goes_on(
+    server: ScriptedServer, client: MessageClient
+) -> None:
     snapshot = WatchUsageResponse(snapshot=UsageSnapshot(), revision=5, resume_token="5:aa")
     server.scripts = [[snapshot, SHUTTING_DOWN], [entry(6), SILENCE]]
     async with aclosing(client.watch_usage("o-1")) as messages:
@@ -147,7 +152,7 @@ async def test_after_a_snapshot_its_own_token_is_where_a_watch_goes_on(server: S
     assert second.resume_token == "5:aa"
 
 
-async def test_a_heartbeat_carries_a_token_too(server: ScriptedServer, client: Client) -> None:
+async def test_a_heartbeat_carries_a_token_too(server: ScriptedServer, client: MessageClient) -> None:
     heartbeat = WatchUsageResponse(heartbeat=Heartbeat(), revision=7, resume_token="7:aa")
     server.scripts = [[heartbeat, SHUTTING_DOWN], [entry(8), SILENCE]]
     async with aclosing(client.watch_usage("o-1", resume_token="7:00")) as messages:
@@ -156,7 +161,7 @@ async def test_a_heartbeat_carries_a_token_too(server: ScriptedServer, client: C
 
 
 async def test_attempts_go_on_until_one_succeeds_each_longer_after_the_last(
-    server: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, client: MessageClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[int] = []
 
@@ -171,7 +176,7 @@ async def test_attempts_go_on_until_one_succeeds_each_longer_after_the_last(
     assert failures == [0, 1, 0]
 
 
-async def test_a_server_that_comes_back_is_found_again(server: ScriptedServer, client: Client) -> None:
+async def test_a_server_that_comes_back_is_found_again(server: ScriptedServer, client: MessageClient) -> None:
     server.scripts = [[entry(1), SILENCE], [entry(2), SILENCE]]
     gone = asyncio.Event()
     async with aclosing(client.watch_usage("o-1", on_disconnect=lambda _: gone.set())) as messages:
@@ -184,7 +189,9 @@ async def test_a_server_that_comes_back_is_found_again(server: ScriptedServer, c
         assert await following == [2]
 
 
-async def test_silence_is_a_lost_connection_and_another_one_is_made(server: ScriptedServer, client: Client) -> None:
+async def test_silence_is_a_lost_connection_and_another_one_is_made(
+    server: ScriptedServer, client: MessageClient
+) -> None:
     server.scripts = [[entry(1), SILENCE], [entry(2), SILENCE]]
     lost: list[EarmarkError] = []
     watch = client.watch_usage("o-1", silence_seconds=0.5, on_disconnect=lost.append)
@@ -196,7 +203,7 @@ async def test_silence_is_a_lost_connection_and_another_one_is_made(server: Scri
     assert len(set(server.peers)) == 2
 
 
-async def test_heartbeats_are_no_silence(server: ScriptedServer, client: Client) -> None:
+async def test_heartbeats_are_no_silence(server: ScriptedServer, client: MessageClient) -> None:
     heartbeat = WatchUsageResponse(heartbeat=Heartbeat(), revision=7, resume_token="7:aa")
     server.scripts = [[PAUSE, heartbeat] * 4]
     lost: list[EarmarkError] = []
@@ -218,7 +225,7 @@ async def test_heartbeats_are_no_silence(server: ScriptedServer, client: Client)
     ids=str,
 )
 async def test_whatever_breaks_a_connection_is_survived(
-    server: ScriptedServer, client: Client, broken: Message | str
+    server: ScriptedServer, client: MessageClient, broken: Message | str
 ) -> None:
     server.scripts = [[entry(1), broken], [entry(2), SILENCE]]
     async with aclosing(client.watch_usage("o-1")) as messages:
@@ -238,7 +245,7 @@ async def test_whatever_breaks_a_connection_is_survived(
     ],
 )
 async def test_what_another_attempt_would_not_mend_is_raised(
-    server: ScriptedServer, client: Client, code: int, reason: str
+    server: ScriptedServer, client: MessageClient, code: int, reason: str
 ) -> None:
     server.scripts = [[entry(1), SHUTTING_DOWN], [failure(code, reason)]]
     messages = client.watch_usage("o-1")
@@ -250,7 +257,7 @@ async def test_what_another_attempt_would_not_mend_is_raised(
 
 @pytest.mark.parametrize("first", [SHUTTING_DOWN, failure(code_pb2.UNAVAILABLE), SILENCE, END], ids=str)
 async def test_a_first_attempt_that_brings_nothing_is_raised(
-    server: ScriptedServer, client: Client, first: Message | str
+    server: ScriptedServer, client: MessageClient, first: Message | str
 ) -> None:
     server.scripts = [[first], [entry(1)]]
     with pytest.raises(EarmarkError) as raised:
@@ -260,13 +267,13 @@ async def test_a_first_attempt_that_brings_nothing_is_raised(
 
 
 async def test_nobody_at_the_address_is_said_at_once() -> None:
-    async with Client("127.0.0.1:1") as client:
+    async with MessageClient("127.0.0.1:1") as client:
         with pytest.raises(EarmarkError) as raised:
             await anext(client.watch_balances())
     assert (raised.value.code, raised.value.reason) == (grpc.StatusCode.UNAVAILABLE, "")
 
 
-async def test_a_watch_of_balances_begins_anew(server: ScriptedServer, client: Client) -> None:
+async def test_a_watch_of_balances_begins_anew(server: ScriptedServer, client: MessageClient) -> None:
     server.scripts = [[balances(1), SHUTTING_DOWN], [balances(1), balances(2), SILENCE]]
     lost: list[EarmarkError] = []
     watch = client.watch_balances("o-1", "organizations/o-2", on_disconnect=lost.append)
@@ -277,7 +284,7 @@ async def test_a_watch_of_balances_begins_anew(server: ScriptedServer, client: C
     assert [error.reason for error in lost] == ["SHUTTING_DOWN"]
 
 
-async def test_whoever_stops_listening_leaves_the_server(server: ScriptedServer, client: Client) -> None:
+async def test_whoever_stops_listening_leaves_the_server(server: ScriptedServer, client: MessageClient) -> None:
     server.scripts = [[entry(1), SILENCE]]
     async with aclosing(client.watch_usage("o-1")) as messages:
         await take(messages, 1)
@@ -286,7 +293,7 @@ async def test_whoever_stops_listening_leaves_the_server(server: ScriptedServer,
     await server.left.wait()
 
 
-async def test_a_watch_begins_in_one_place(server: ScriptedServer, client: Client) -> None:
+async def test_a_watch_begins_in_one_place(server: ScriptedServer, client: MessageClient) -> None:
     with pytest.raises(ValueError, match="either a revision or a resume token"):
         await anext(client.watch_usage("o-1", after_revision=0, resume_token="1:aa"))
     assert server.requests == []

@@ -1,4 +1,4 @@
-"""The steps of `Client.apply_operations`."""
+"""The steps of `MessageClient.apply_operations`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,9 @@ import asyncio
 from datetime import UTC, timedelta
 from typing import Final
 
-from earmark import Client, Disable, EarmarkError, Enable
+from earmark import Disable, EarmarkError, Enable
 from earmark.cli import estimate_show
+from earmark.messages import MessageClient
 from earmark.v1.allocation_service_pb2 import EnableAllocationResponse
 from services.admin.catalog_file import SAMPLE_CATALOG, read_catalog
 from services.admin.demo.check import Figures, Mismatch, same
@@ -111,7 +112,7 @@ async def race(stage: Stage) -> tuple[str, str]:
     return winner, loser
 
 
-async def _run(start: asyncio.Barrier, client: Client, offering: str) -> EnableAllocationResponse | EarmarkError:
+async def _run(start: asyncio.Barrier, client: MessageClient, offering: str) -> EnableAllocationResponse | EarmarkError:
     await client.get_organization(DEMO)  # the way to the allocator is open
     await start.wait()
     try:

@@ -10,7 +10,8 @@ import asyncpg
 import click
 from rich.console import Console
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from services.admin.demo import story
 from services.admin.demo.check import Mismatch
 from services.admin.demo.page import Page
@@ -81,7 +82,7 @@ async def _on_stage(running: Stack, page: Page) -> int:
     *_, worker = running.children
     connection = await asyncpg.connect(running.database_url)
     try:
-        async with Client(first, actor="demo") as one, Client(second, actor="demo") as other:
+        async with MessageClient(first, actor="demo") as one, MessageClient(second, actor="demo") as other:
             watcher = Watcher(page)
             try:
                 return await story.tell(Stage(page, one, other, connection, watcher), worker)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from earmark import Client, EarmarkError
+from earmark import EarmarkError
+from earmark.messages import MessageClient
 from earmark.v1.resources_pb2 import Balance
 from services.admin import embedded
 from services.admin.demo.check import Figures, Mismatch, same
@@ -28,8 +29,8 @@ class Stage:
     """One organization, `demo`, seen through two allocators."""
 
     page: Page
-    first: Client
-    second: Client
+    first: MessageClient
+    second: MessageClient
     connection: Connection
     watcher: Watcher
     revision: int = 0

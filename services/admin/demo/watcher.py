@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from earmark import Client
+from earmark.messages import MessageClient
 from earmark.v1.resources_pb2 import Entry
 from services.admin.demo.check import Mismatch, entry_words, same
 from services.admin.demo.page import Page
@@ -23,7 +23,7 @@ class Watcher:
         self._came = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
-    def begin(self, client: Client, organization: str) -> None:
+    def begin(self, client: MessageClient, organization: str) -> None:
         """From the organization's first entry on."""
         self._watching = asyncio.create_task(self._watch(client, organization))
 
@@ -51,7 +51,7 @@ class Watcher:
             self._came.clear()
             await self._came.wait()
 
-    async def _watch(self, client: Client, organization: str) -> None:
+    async def _watch(self, client: MessageClient, organization: str) -> None:
         async for message in client.watch_usage(organization, after_revision=0):
             for entry in message.entries.entries:
                 same("the next revision that the watcher sees", self._revision + 1, entry.revision)

@@ -21,8 +21,8 @@ from earmark.cli import (
     watch,
 )
 from earmark.cli.session import Session
-from earmark.client import Client
-from earmark.connection import Tls
+from earmark.messages.client import MessageClient
+from earmark.messages.connection import Tls
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -65,7 +65,9 @@ def main(ctx: click.Context, /, address: str, as_json: bool, actor: str, timeout
     """
     if not timeout:
         raise click.BadParameter("a call needs some time.", ctx, param_hint="--timeout")
-    client = partial(Client, address, actor=actor, timeout_seconds=timeout.total_seconds(), tls=_credentials(**tls))
+    client = partial(
+        MessageClient, address, actor=actor, timeout_seconds=timeout.total_seconds(), tls=_credentials(**tls)
+    )
     ctx.obj = Session(client, address=address, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from earmark.cli import entry_show, options, parse
 from earmark.cli.parse import Moment
 from earmark.cli.session import Session, pass_session
 from earmark.cli.term import Term
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.resources_pb2 import Entry
 
 PAGE_SIZE_MAX = 1000
@@ -41,7 +41,7 @@ def entries(
     if everywhere and any(isinstance(each, timedelta) for each in (start, end)):
         raise click.UsageError("What is relative needs one organization, whose time it is relative to.")
 
-    async def items(client: Client) -> AsyncIterator[Entry]:
+    async def items(client: MessageClient) -> AsyncIterator[Entry]:
         term = Term(client, organization)
         return client.list_entries(
             organization,

@@ -9,7 +9,7 @@ from earmark.cli import history_show, options, parse
 from earmark.cli.parse import Moment
 from earmark.cli.session import Session, pass_session
 from earmark.cli.term import Term
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.usage_service_pb2 import ForecastUsageResponse, QueryUsageHistoryRequest, QueryUsageHistoryResponse
 
 _STEPS = {
@@ -34,7 +34,7 @@ def history(session: Session, organization: str, start: Moment | None, end: Mome
     """
     step, length, default = _STEPS[by]
 
-    async def work(client: Client) -> QueryUsageHistoryResponse:
+    async def work(client: MessageClient) -> QueryUsageHistoryResponse:
         term = Term(client, organization)
         until = _up(await term.required(end), length)
         since = until - default if start is None else _down(await term.required(start), length)
@@ -68,7 +68,7 @@ def forecast(session: Session, organization: str, until: Moment) -> None:
     """Draw what time alone will do, and list its dates."""
     reached: list[datetime] = []
 
-    async def work(client: Client) -> ForecastUsageResponse:
+    async def work(client: MessageClient) -> ForecastUsageResponse:
         reached.append(await Term(client, organization).required(until))
         return await client.forecast_usage(organization, until=reached[0])
 

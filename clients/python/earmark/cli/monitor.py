@@ -7,7 +7,7 @@ from rich.live import Live
 from earmark.cli import options, watch_show
 from earmark.cli.board import Board
 from earmark.cli.session import Session, pass_session, to_json
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.resources_pb2 import Balance
 
 REFRESHES_PER_SECOND = 4
@@ -32,7 +32,7 @@ def monitor(session: Session, organizations: tuple[str, ...], plain: bool) -> No
     session.out.print(board)
 
 
-async def _lines(session: Session, client: Client, organizations: tuple[str, ...]) -> None:
+async def _lines(session: Session, client: MessageClient, organizations: tuple[str, ...]) -> None:
     """What comes again after a reconnect is not said again."""
     revisions: dict[str, int] = {}
 
@@ -51,7 +51,7 @@ async def _lines(session: Session, client: Client, organizations: tuple[str, ...
             show(balance)
 
 
-async def _table(board: Board, console: Console, client: Client, organizations: tuple[str, ...]) -> None:
+async def _table(board: Board, console: Console, client: MessageClient, organizations: tuple[str, ...]) -> None:
     with Live(console=console, get_renderable=lambda: board, screen=True, refresh_per_second=REFRESHES_PER_SECOND):
         async for message in client.watch_balances(*organizations, on_disconnect=board.disconnected):
             board.take(message)

@@ -9,9 +9,9 @@ import click
 from earmark.cli import offering_show, options, parse
 from earmark.cli.parse import Moment
 from earmark.cli.session import Session, pass_session
-from earmark.client import Client
+from earmark.messages.client import MessageClient
+from earmark.messages.wire import price as make_price
 from earmark.v1.resources_pb2 import Offering, Price
-from earmark.wire import price as make_price
 
 
 @click.group()
@@ -76,7 +76,7 @@ def update(
     if amount is None and any(value is not None for value in (block_units, max_credits, moment)):
         raise click.UsageError("--block-units, --max-credits and --from belong to a --price.")
 
-    async def work(client: Client) -> Offering:
+    async def work(client: MessageClient) -> Offering:
         price = None
         if amount is not None:
             price = make_price(amount, block_units=block_units, max_credits=max_credits)
@@ -86,7 +86,7 @@ def update(
     session.answer(work, offering_show.details, validate_only=fields["validate_only"])
 
 
-async def _take_effect(client: Client, offering: str, price: Price, moment: Moment | None) -> None:
+async def _take_effect(client: MessageClient, offering: str, price: Price, moment: Moment | None) -> None:
     """Relative times are reckoned by the server's clock; no time at all means the instant of the call."""
     if isinstance(moment, timedelta):
         if not moment:

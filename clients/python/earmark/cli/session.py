@@ -18,8 +18,8 @@ from rich.console import Console, RenderableType
 from earmark.cli import words
 from earmark.cli.show import Line
 from earmark.cli.table import card
-from earmark.client import Client
 from earmark.errors import EarmarkError
+from earmark.messages.client import MessageClient
 
 REFUSED = 3
 INTERNAL = 7
@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 class Session:
     """What the global options say. `repeat_with` are the options that repeat the present call exactly."""
 
-    def __init__(self, client: Callable[[], Client], *, address: str, as_json: bool) -> None:
+    def __init__(self, client: Callable[[], MessageClient], *, address: str, as_json: bool) -> None:
         self._client = client
         self.address = address
         self.as_json = as_json
@@ -54,7 +54,7 @@ class Session:
         self.out = _console(stderr=False)
         self.err = _console(stderr=True)
 
-    def run(self, work: Callable[[Client], Coroutine[Any, Any, Result]]) -> Result:
+    def run(self, work: Callable[[MessageClient], Coroutine[Any, Any, Result]]) -> Result:
         """Ends the program with the exit code of its kind if a call does not succeed."""
 
         async def with_client() -> Result:
@@ -69,14 +69,14 @@ class Session:
         except ValueError as error:
             raise click.UsageError(f"Nothing was sent: {error}") from error
 
-    def until_interrupted(self, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+    def until_interrupted(self, work: Callable[[MessageClient], Coroutine[Any, Any, None]]) -> None:
         """Work that never ends by itself: Ctrl-C is its regular end."""
         with suppress(KeyboardInterrupt):
             self.run(work)
 
     def answer(
         self,
-        work: Callable[[Client], Coroutine[Any, Any, Answer]],
+        work: Callable[[MessageClient], Coroutine[Any, Any, Answer]],
         render: Callable[[Answer], Iterable[RenderableType]],
         *,
         validate_only: bool = False,
@@ -94,7 +94,7 @@ class Session:
 
     def each(
         self,
-        items: Callable[[Client], AsyncIterator[Answer]],
+        items: Callable[[MessageClient], AsyncIterator[Answer]],
         render: Callable[[Sequence[Answer]], RenderableType],
         *,
         noun: str,
@@ -109,14 +109,14 @@ class Session:
 
     def each_line(
         self,
-        items: Callable[[Client], Coroutine[Any, Any, AsyncIterator[Answer]]],
+        items: Callable[[MessageClient], Coroutine[Any, Any, AsyncIterator[Answer]]],
         render: Callable[[Answer], Line],
         *,
         limit: int | None,
     ) -> None:
         """Shows a long list as it comes, each in a line of its own."""
 
-        async def work(client: Client) -> bool:
+        async def work(client: MessageClient) -> bool:
             return await self._take(await items(client), lambda item: self.line(render(item)), limit)
 
         self._tell_of_more(self.run(work), limit)

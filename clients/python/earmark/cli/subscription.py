@@ -9,7 +9,7 @@ from earmark.cli import options, parse, subscription_show
 from earmark.cli.parse import Moment
 from earmark.cli.session import Session, pass_session
 from earmark.cli.term import Term
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.resources_pb2 import Subscription
 from earmark.v1.subscription_service_pb2 import CreateSubscriptionResponse, UpdateSubscriptionResponse
 
@@ -48,7 +48,7 @@ def buy(session: Session, /, organization: str, length: Any, start: Any, end: An
         raise click.UsageError("Give the term as either --for or --end.")
     fields["order_reference"] = fields["order_reference"] or ""
 
-    async def work(client: Client) -> CreateSubscriptionResponse:
+    async def work(client: MessageClient) -> CreateSubscriptionResponse:
         term = Term(client, organization)
         begin = await term.absolute(start)
         if length is not None:
@@ -80,7 +80,7 @@ def update(session: Session, /, organization: str, subscription: str, **fields: 
     end: Moment | None = fields.pop("end")
     fields["labels"] = options.chosen_labels(fields["labels"], fields.pop("clear_labels"))
 
-    async def work(client: Client) -> UpdateSubscriptionResponse:
+    async def work(client: MessageClient) -> UpdateSubscriptionResponse:
         term = Term(client, organization)
         begin, until = await term.absolute(start), await term.absolute(end)
         session.repeat_with += term.as_options(begin, until)

@@ -6,14 +6,14 @@ import click
 
 from earmark.cli.parse import Moment
 from earmark.cli.words import rfc_3339
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.resources_pb2 import Subscription
 
 
 class Term:
     """Makes instants absolute. The server is asked for its time once, and only if something is relative."""
 
-    def __init__(self, client: Client, organization: str) -> None:
+    def __init__(self, client: MessageClient, organization: str) -> None:
         self._client = client
         self._organization = organization
         self._now: datetime | None = None

@@ -4,7 +4,7 @@ import click
 
 from earmark.cli import options, parse, watch_show
 from earmark.cli.session import Session, pass_session, to_json
-from earmark.client import Client
+from earmark.messages.client import MessageClient
 from earmark.v1.usage_service_pb2 import WatchUsageResponse
 
 
@@ -27,7 +27,7 @@ def watch(
         raise click.UsageError("Give one of --after, --from-beginning and --resume.")
     seen = WatchUsageResponse()
 
-    async def work(client: Client) -> None:
+    async def work(client: MessageClient) -> None:
         messages = client.watch_usage(
             organization,
             after_revision=0 if from_beginning else after_revision,
