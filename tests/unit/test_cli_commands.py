@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from earmark.cli import main
@@ -44,8 +45,10 @@ class RecordingServer(grpc.GenericRpcHandler):
         self.answers: dict[str, list[Message]] = {}
         self.address = ""
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         service, name = handler_call_details.method.strip("/").split("/")
+        if not service.startswith("earmark."):
+            return None
         method = Default().FindServiceByName(service).methods_by_name[name]
 
         def answer(request: Any, context: grpc.ServicerContext) -> Message:
@@ -84,11 +87,24 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
+class Healthy(health_pb2_grpc.HealthServicer):
+    """For as long as anybody wants to know."""
+
+    def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        gone = Event()
+        context.add_callback(gone.set)
+        yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+        gone.wait()
+
+
 @pytest.fixture
 def server() -> Iterator[RecordingServer]:
     recording = RecordingServer()
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool:
         grpc_server = grpc.server(pool, handlers=[recording])
+        health_pb2_grpc.add_HealthServicer_to_server(Healthy(), grpc_server)
         recording.address = f"127.0.0.1:{grpc_server.add_insecure_port('127.0.0.1:0')}"
         grpc_server.start()
         yield recording

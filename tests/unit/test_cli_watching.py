@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 
 from earmark import EarmarkError
 from earmark.messages import MessageClient, watching
+from earmark.messages.retrying import Retry
 from earmark.v1.resources_pb2 import Balance, Entry
 from earmark.v1.usage_service_pb2 import (
     EntryRun,
@@ -51,8 +52,10 @@ class ScriptedServer(grpc.GenericRpcHandler):
         self.address = f"127.0.0.1:{self.server.add_insecure_port(self.address)}"
         await self.server.start()
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any]":
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         service, name = handler_call_details.method.strip("/").split("/")
+        if not service.startswith("earmark."):  # Who has no health is taken to be healthy.
+            return None
         method = Default().FindServiceByName(service).methods_by_name[name]
         return grpc.unary_stream_rpc_method_handler(
             self.play,
@@ -94,7 +97,7 @@ async def server() -> AsyncIterator[ScriptedServer]:
 
 @pytest.fixture
 async def client(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MessageClient]:
-    monkeypatch.setattr(watching, "DELAY_SECONDS_MIN", 0.001)
+    monkeypatch.setattr(watching, "PAUSES", Retry(initial_seconds=0.001))
     async with MessageClient(server.address, actor="night-shift") as opened:
         yield opened
 
@@ -163,17 +166,18 @@ async def test_a_heartbeat_carries_a_token_too(server: ScriptedServer, client: M
 async def test_attempts_go_on_until_one_succeeds_each_longer_after_the_last(
     server: ScriptedServer, client: MessageClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failures: list[int] = []
+    counted: list[int] = []
 
-    def no_delay(failed: int, _: EarmarkError) -> float:
-        failures.append(failed)
-        return 0
+    class Noted(Retry):
+        def pause_seconds(self, failures: int, error: EarmarkError) -> float:
+            counted.append(failures)
+            return 0
 
-    monkeypatch.setattr(watching, "_delay_seconds", no_delay)
+    monkeypatch.setattr(watching, "PAUSES", Noted())
     server.scripts = [[entry(1), SHUTTING_DOWN], [SHUTTING_DOWN], [entry(2), SHUTTING_DOWN], [entry(3), SILENCE]]
     async with aclosing(client.watch_usage("o-1")) as messages:
         assert await take(messages, 3) == [1, 2, 3]
-    assert failures == [0, 1, 0]
+    assert counted == [1, 2, 1]
 
 
 async def test_a_server_that_comes_back_is_found_again(server: ScriptedServer, client: MessageClient) -> None:
@@ -299,9 +303,9 @@ async def test_a_watch_begins_in_one_place(server: ScriptedServer, client: Messa
     assert server.requests == []
 
 
-def test_delays_double_up_to_five_seconds_and_are_never_shorter_than_asked() -> None:
+def test_delays_double_up_to_five_seconds_on_top_of_what_is_asked_for() -> None:
     bare, asked = (EarmarkError.from_status(failure(code_pb2.UNAVAILABLE, retry_seconds=each)) for each in (None, 7))
-    for failures, longest in [(0, 0.1), (1, 0.2), (5, 3.2), (6, 5.0), (1000, 5.0)]:
-        delays = [watching._delay_seconds(failures, bare) for _ in range(100)]
+    for failures, longest in [(1, 0.1), (2, 0.2), (6, 3.2), (7, 5.0), (1000, 5.0)]:
+        delays = [watching.PAUSES.pause_seconds(failures, bare) for _ in range(100)]
         assert longest / 2 <= min(delays) < max(delays) <= longest
-        assert watching._delay_seconds(failures, asked) == 7
+        assert 7 + longest / 2 <= watching.PAUSES.pause_seconds(failures, asked) <= 7 + longest

@@ -21,8 +21,8 @@ from earmark.cli import (
     watch,
 )
 from earmark.cli.session import Session
+from earmark.messages.channels import Tls
 from earmark.messages.client import MessageClient
-from earmark.messages.connection import Tls
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -1,110 +1,140 @@
-"""The channel to an allocator, and how every call is made."""
+"""How every call is made: to whom, for how long, and what becomes of its errors."""
 
+import asyncio
+import copy
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
+from grpc import aio
 
 from earmark.errors import EarmarkError
+from earmark.messages.channels import Channels, Tls
+from earmark.messages.retrying import Retry, may_pass
 
-ACTOR_METADATA = "earmark-actor"
-TIMEOUT_SECONDS = 10.0
-# Earmark is an internal service: what the environment says of a way out to the web does not lead to it.
-CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
-# Otherwise gRPC hands every channel to an address the one connection that it has, also a dead one.
-OWN_CHANNEL_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-NOT_OPEN = "the client is not open: use `async with MessageClient(...) as client`"
+ACTOR_METADATA: Final = "earmark-actor"
+TIMEOUT_SECONDS: Final = 10.0
+NOT_OPEN: Final = "the client is not open: use `async with Client(...) as client`"
 
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True)
-class Tls:
-    """PEM bytes. Without root certificates: gRPC's own. With a client key and its certificate: mutual TLS."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How calls are made: who asks, their deadline, and whether they are tried again."""
 
-    root_certificates: bytes | None = None
-    client_key: bytes | None = None
-    client_certificate: bytes | None = None
+    actor: str
+    timeout_seconds: float
+    retry: Retry | None
+
+    def __post_init__(self) -> None:
+        if not (self.actor.isascii() and self.actor.isprintable()):
+            raise ValueError("the actor may hold printable ASCII characters only")
+        if self.timeout_seconds <= 0:
+            raise ValueError("a call needs some time: timeout_seconds must be above 0")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((ACTOR_METADATA, self.actor),) if self.actor else ()
+
+    @property
+    def first_seconds(self) -> float:
+        """How long a watch tries to begin."""
+        return self.timeout_seconds if self.retry else 0.0
 
 
 class Connection:
     """An async context manager, to be entered once. The services' methods are in its subclasses.
 
-    address: `host:port`.
+    addresses: `host:port`, or several of them, in a list or separated by commas: calls go to those that are up.
     actor: who asks, as the ledger will say; the identity of a client certificate goes before it.
-    timeout_seconds: the deadline of each call.
+    timeout_seconds: the deadline of each call, its retries included.
+    retry: None: nothing is tried again.
+    call_credentials: what gRPC sends with every call, such as a token; over TLS only.
+    interceptors: of `grpc.aio`, such as those of OpenTelemetry's instrumentation.
+    connections: to each address. More than one reaches several processes that share a port.
     """
 
     def __init__(
         self,
-        address: str,
+        addresses: str | Sequence[str],
         *,
         actor: str = "",
         timeout_seconds: float = TIMEOUT_SECONDS,
+        retry: Retry | None = None,
         tls: Tls | None = None,
+        call_credentials: grpc.CallCredentials | None = None,
+        interceptors: Sequence[aio.ClientInterceptor] = (),
+        connections: int = 1,
     ) -> None:
-        if not (actor.isascii() and actor.isprintable()):
-            raise ValueError("the actor may hold printable ASCII characters only")
-        self._address = address
-        self._timeout_seconds = timeout_seconds
-        self._metadata = ((ACTOR_METADATA, actor),) if actor else ()
-        self._tls = tls
-        self._open_channel: grpc.aio.Channel | None = None
-        self._own_channels: set[grpc.aio.Channel] = set()
+        self._manner = Manner(actor, timeout_seconds, retry)
+        self._channels = Channels(
+            addresses,
+            tls=tls,
+            call_credentials=call_credentials,
+            interceptors=interceptors,
+            connections=connections,
+        )
 
     async def __aenter__(self) -> Self:
-        self._open_channel = self._new_channel(CHANNEL_OPTIONS)
+        self._channels.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for channel in [self._channel, *self._own_channels]:
-            await channel.close()
+        await self._channels.close()
 
-    def _new_channel(self, options: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
-        if self._tls is None:
-            return grpc.aio.insecure_channel(self._address, options=options)
-        credentials = grpc.ssl_channel_credentials(
-            self._tls.root_certificates, self._tls.client_key, self._tls.client_certificate
+    def using(self, *, actor: str | None = None, timeout_seconds: float | None = None) -> Self:
+        """The same client over the same connections, for another actor or with another deadline."""
+        other = copy.copy(self)
+        other._manner = Manner(
+            self._manner.actor if actor is None else actor,
+            self._manner.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            self._manner.retry,
         )
-        return grpc.aio.secure_channel(self._address, credentials, options=options)
-
-    @asynccontextmanager
-    async def _own_channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel that shares its connection with no other, for one attempt of a watch."""
-        if self._open_channel is None:
-            raise RuntimeError(NOT_OPEN)
-        channel = self._new_channel(OWN_CHANNEL_OPTIONS)
-        self._own_channels.add(channel)
-        try:
-            yield channel
-        finally:
-            self._own_channels.discard(channel)
-            await channel.close()
+        return other
 
     @property
-    def _channel(self) -> grpc.aio.Channel:
-        if self._open_channel is None:
+    def manner(self) -> Manner:
+        return self._manner
+
+    def _own_channel(self) -> AbstractAsyncContextManager[aio.Channel]:
+        """A channel that shares its connection with no other, for one attempt of a watch."""
+        self._check_open()
+        return self._channels.own()
+
+    @property
+    def _channel(self) -> aio.Channel:
+        self._check_open()
+        return cast(aio.Channel, self._channels)
+
+    def _check_open(self) -> None:
+        if not self._channels.is_open:
             raise RuntimeError(NOT_OPEN)
-        return self._open_channel
 
-    async def _call(
-        self, rpc: grpc.aio.UnaryUnaryMultiCallable[Any, Answer], request: Any, request_id: str = ""
-    ) -> Answer:
+    async def _call(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any, request_id: str = "") -> Answer:
         """Raises EarmarkError."""
-        try:
-            return await rpc(request, timeout=self._timeout_seconds, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise EarmarkError.from_rpc(error, request_id) from error
+        manner, clock = self._manner, asyncio.get_running_loop().time
+        end, failures = clock() + manner.timeout_seconds, 0
+        while True:
+            try:
+                return await rpc(request, timeout=end - clock(), metadata=manner.metadata)
+            except aio.AioRpcError as lost:
+                error = EarmarkError.from_rpc(lost, request_id)
+                failures += 1
+                pause = pause_seconds(manner.retry, failures, error)
+                if pause is None or clock() + pause >= end:
+                    raise error from lost
+            await asyncio.sleep(pause)
 
-    async def _mutate(self, rpc: grpc.aio.UnaryUnaryMultiCallable[Any, Answer], request: Any) -> Answer:
-        """A call that carries a request id: the caller's, or a new one."""
+    async def _mutate(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any) -> Answer:
+        """A call that carries a request id: the caller's, or a new one. It stays the same however often it is sent."""
         request.request_id = request.request_id or new_request_id()
         return await self._call(rpc, request, request.request_id)
 
-    async def _pages(self, rpc: grpc.aio.UnaryUnaryMultiCallable[Any, Any], request: Any) -> AsyncIterator[Any]:
+    async def _pages(self, rpc: aio.UnaryUnaryMultiCallable[Any, Any], request: Any) -> AsyncIterator[Any]:
         """The answers to a list call, page after page."""
         while True:
             page = await self._call(rpc, request)
@@ -112,6 +142,13 @@ class Connection:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def pause_seconds(retry: Retry | None, failures: int, error: EarmarkError) -> float | None:
+    """Before the next attempt; None if there is to be none."""
+    if retry is None or not may_pass(error) or (retry.attempts_max is not None and failures >= retry.attempts_max):
+        return None
+    return retry.pause_seconds(failures, error)
 
 
 def new_request_id() -> str:

@@ -100,7 +100,8 @@ class Usage(Connection):
         """Every change from a revision or a resume token on; without either a snapshot, then every later change.
 
         Never ends by itself. What breaks off, or is silent for so long, is resumed where it was, so each entry
-        comes once and none is left out; `on_disconnect` is told. Only the first attempt must deliver something.
+        comes once and none is left out; `on_disconnect` is told. The first message
+        must come within a call's deadline, or at once if nothing is tried again.
         """
         if after_revision is not None and resume_token:
             raise ValueError("give either a revision or a resume token")
@@ -113,9 +114,14 @@ class Usage(Connection):
         @asynccontextmanager
         async def attempt() -> AsyncIterator[grpc.aio.UnaryStreamCall[pb.WatchUsageRequest, pb.WatchUsageResponse]]:
             async with self._own_channel() as channel:
-                yield UsageServiceStub(channel).WatchUsage(request, metadata=self._metadata)
+                yield UsageServiceStub(channel).WatchUsage(request, metadata=self._manner.metadata)
 
-        messages = follow(attempt, silence_seconds=silence_seconds, on_disconnect=on_disconnect)
+        messages = follow(
+            attempt,
+            first_seconds=self._manner.first_seconds,
+            silence_seconds=silence_seconds,
+            on_disconnect=on_disconnect,
+        )
         async with aclosing(messages):
             async for message in messages:
                 request.resume_token = message.resume_token
@@ -130,7 +136,7 @@ class Usage(Connection):
         """The newest balances of these organizations, or of all, whenever they change.
 
         Never ends by itself. What breaks off, or is silent for so long, begins anew, with every balance again;
-        `on_disconnect` is told. Only the first attempt must deliver something.
+        `on_disconnect` is told. The first message must come within a call's deadline, or at once if nothing is tried again.
         """
         request = pb.WatchBalancesRequest(names=[names.organization(each) for each in organizations])
 
@@ -139,9 +145,14 @@ class Usage(Connection):
             grpc.aio.UnaryStreamCall[pb.WatchBalancesRequest, pb.WatchBalancesResponse]
         ]:
             async with self._own_channel() as channel:
-                yield UsageServiceStub(channel).WatchBalances(request, metadata=self._metadata)
+                yield UsageServiceStub(channel).WatchBalances(request, metadata=self._manner.metadata)
 
-        messages = follow(attempt, silence_seconds=silence_seconds, on_disconnect=on_disconnect)
+        messages = follow(
+            attempt,
+            first_seconds=self._manner.first_seconds,
+            silence_seconds=silence_seconds,
+            on_disconnect=on_disconnect,
+        )
         async with aclosing(messages):
             async for message in messages:
                 yield message
