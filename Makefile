@@ -10,6 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 # Every tool is called by its place in .venv: nothing installed elsewhere is used by accident.
 BIN := .venv/bin
 STAMP := .venv/installed-for
+DIST := dist
 PYTHON_FOLDERS := $(wildcard services clients/python/earmark tests tools bench)
 PROTO_FILES := $(wildcard proto/earmark/v1/*.proto)
 PIP_TOOLS := pip-tools==7.6.2
@@ -57,6 +58,10 @@ endif
 proto: $(STAMP) ## Generate the Python code from proto/
 	$(BIN)/python tools/generate_proto.py
 
+.PHONY: sync
+sync: $(STAMP) ## Generate the blocking Python client from the async one
+	$(BIN)/python tools/generate_sync.py
+
 .PHONY: format
 format: $(STAMP) ## Format the code and apply the linter's safe fixes
 	$(BIN)/ruff check --fix-only .
@@ -81,6 +86,7 @@ imports: $(STAMP) ## Check who may import whom
 .PHONY: contract
 contract: $(STAMP) ## Check the style of proto/ and that the generated code is fresh
 	$(BIN)/python tools/generate_proto.py --check
+	$(BIN)/python tools/generate_sync.py --check
 	$(BIN)/python tools/generate_proto.py --image .venv/contract.binpb
 	BUF_CACHE_DIR=.venv/buf $(BIN)/buf lint .venv/contract.binpb --config buf.yaml --path earmark
 
@@ -91,6 +97,16 @@ test: $(STAMP) ## Run every test
 .PHONY: test-unit
 test-unit: $(STAMP) ## Run the tests that need no server
 	$(BIN)/pytest tests/unit $(ARGS)
+
+# Nothing is fetched: the pinned hatchling builds the sources, and the wheels from those sources. What is
+# packed is dated by the commit, so that one commit gives the same bytes everywhere.
+.PHONY: dist
+dist: $(STAMP) ## Build both wheels, and their sources, into dist/
+	@rm -f $(DIST)/earmark_client-* $(DIST)/earmark_server-*
+	@export SOURCE_DATE_EPOCH="$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1767225600)}"; \
+	for project in clients/python .; do \
+	  $(BIN)/pyproject-build --no-isolation --outdir $(DIST) "$$project"; \
+	done
 
 .PHONY: bench
 bench: $(STAMP) ## Measure how fast it is here; ARGS="--rounds 1 --only hot,noop" are passed on

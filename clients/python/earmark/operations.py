@@ -1,4 +1,4 @@
-"""The steps of `MessageClient.apply_operations`."""
+"""The operations of `Client.apply`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

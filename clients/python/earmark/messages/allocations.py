@@ -120,8 +120,8 @@ class Allocations(Connection):
         call_id = request_id or new_request_id()
         steps = [operation.to_wire(organization) for operation in operations]
         if allow_partial:
-            for index, step in enumerate(steps):
-                step.request_id = step.request_id or f"{call_id}-{index}"
+            for step, step_id in zip(steps, step_ids(operations, call_id), strict=True):
+                step.request_id = step_id
         request = pb.ApplyOperationsRequest(
             parent=names.organization(organization),
             operations=steps,
@@ -130,6 +130,10 @@ class Allocations(Connection):
             validate_only=validate_only,
         )
         return await self._call(self._allocation_service.ApplyOperations, request, call_id)
+
+    async def apply_once(self, request: pb.ApplyOperationsRequest) -> pb.ApplyOperationsResponse:
+        """One attempt, whatever becomes of it: whoever has a policy of its own decides about the next one."""
+        return await self._attempt(self._allocation_service.ApplyOperations, request)
 
     async def check_entitlement(self, organization: str, *, offering: str = "", allocation: str = "") -> pb.Entitlement:
         """Whether it may be used now: one allocation, or all those of an offering together."""
@@ -179,3 +183,8 @@ class Allocations(Connection):
         async for page in self._pages(self._allocation_service.ListAllocations, request):
             for allocation in page.allocations:
                 yield allocation
+
+
+def step_ids(operations: Sequence[Step], call_id: str) -> list[str]:
+    """The request id of each step with `allow_partial`: its own, or the call's and its index."""
+    return [step.request_id or f"{call_id}-{index}" for index, step in enumerate(operations)]

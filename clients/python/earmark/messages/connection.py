@@ -116,18 +116,30 @@ class Connection:
 
     async def _call(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any, request_id: str = "") -> Answer:
         """Raises EarmarkError."""
-        manner, clock = self._manner, asyncio.get_running_loop().time
-        end, failures = clock() + manner.timeout_seconds, 0
+        clock = asyncio.get_running_loop().time
+        end, failures = clock() + self._manner.timeout_seconds, 0
         while True:
             try:
-                return await rpc(request, timeout=end - clock(), metadata=manner.metadata)
-            except aio.AioRpcError as lost:
-                error = EarmarkError.from_rpc(lost, request_id)
+                return await self._attempt(rpc, request, request_id, end - clock())
+            except EarmarkError as error:
                 failures += 1
-                pause = pause_seconds(manner.retry, failures, error)
+                pause = pause_seconds(self._manner.retry, failures, error)
                 if pause is None or clock() + pause >= end:
-                    raise error from lost
+                    raise
             await asyncio.sleep(pause)
+
+    async def _attempt(
+        self,
+        rpc: aio.UnaryUnaryMultiCallable[Any, Answer],
+        request: Any,
+        request_id: str = "",
+        seconds: float | None = None,
+    ) -> Answer:
+        timeout = self._manner.timeout_seconds if seconds is None else seconds
+        try:
+            return await rpc(request, timeout=timeout, metadata=self._manner.metadata)
+        except aio.AioRpcError as error:
+            raise EarmarkError.from_rpc(error, request_id) from error
 
     async def _mutate(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any) -> Answer:
         """A call that carries a request id: the caller's, or a new one. It stays the same however often it is sent."""

@@ -100,8 +100,8 @@ class Usage(Connection):
         """Every change from a revision or a resume token on; without either a snapshot, then every later change.
 
         Never ends by itself. What breaks off, or is silent for so long, is resumed where it was, so each entry
-        comes once and none is left out; `on_disconnect` is told. The first message
-        must come within a call's deadline, or at once if nothing is tried again.
+        comes once and none is left out; `on_disconnect` is told. The first message must come within a call's
+        deadline, or at once if nothing is tried again.
         """
         if after_revision is not None and resume_token:
             raise ValueError("give either a revision or a resume token")
@@ -136,7 +136,8 @@ class Usage(Connection):
         """The newest balances of these organizations, or of all, whenever they change.
 
         Never ends by itself. What breaks off, or is silent for so long, begins anew, with every balance again;
-        `on_disconnect` is told. The first message must come within a call's deadline, or at once if nothing is tried again.
+        `on_disconnect` is told. The first message must come within a call's deadline, or at once if nothing is
+        tried again.
         """
         request = pb.WatchBalancesRequest(names=[names.organization(each) for each in organizations])
 

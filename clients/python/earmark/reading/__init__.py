@@ -1,0 +1,1 @@
+"""From the messages of the contract to the client's own types."""
