@@ -23,8 +23,8 @@ from earmark.v1 import allocation_service_pb2 as pb
 
 OPERATIONS_MAX: Final = 1_000
 """The contract's."""
-BYTES_MAX: Final = 2 * 2**20
-"""Of the operations of one call; half of what a message may have."""
+BYTES_MAX: Final = 3 * 2**20
+"""Of the operations of one call. The largest 1,000 that are legal have less, and a message may have 4 MiB."""
 
 Key: TypeAlias = tuple[str, str]
 """Organization and actor."""
@@ -114,11 +114,14 @@ class _Lane:
         """The next operations; what nobody waits for any more is dropped."""
         batch: list[Waiting] = []
         size = 0
-        while self._queue and len(batch) < OPERATIONS_MAX and size < BYTES_MAX:
-            waiting = self._queue.popleft()
+        while self._queue and len(batch) < OPERATIONS_MAX:
+            waiting = self._queue[0]
+            size += waiting.operation.ByteSize()
+            if batch and size > BYTES_MAX:  # What is too large for any call fails alone.
+                break
+            self._queue.popleft()
             if not waiting.change.done():
                 batch.append(waiting)
-                size += waiting.operation.ByteSize()
         return batch
 
     async def _send(self, batch: Sequence[Waiting]) -> tuple[list[Waiting], float]:

@@ -64,7 +64,7 @@ def applied(message: allocation_service_pb2.ApplyOperationsResponse, request_ids
         results=tuple(
             operation_result(each, request_id) for each, request_id in zip(message.results, request_ids, strict=True)
         ),
-        balance=read.balance(message.balance),
+        balance=read.balance(message.balance) if message.HasField("balance") else None,
     )
 
 

@@ -128,7 +128,7 @@ def entry(message: resources_pb2.Entry) -> Entry:
 def _after(message: resources_pb2.Entry) -> Organization | Subscription | Allocation | None:
     match message.WhichOneof("after"):
         case "organization":
-            return read.organization(message.organization)
+            return read.organization(message.organization, message.balance)
         case "subscription":
             return read.subscription(message.subscription)
         case "allocation":

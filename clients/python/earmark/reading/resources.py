@@ -34,13 +34,14 @@ def balance(message: pb.Balance) -> Balance:
     )
 
 
-def organization(message: pb.Organization) -> Organization:
+def organization(message: pb.Organization, figures: pb.Balance | None = None) -> Organization:
+    """`figures`: its balance, where the message has none of its own."""
     return Organization(
         id=names.id_of(message.name),
         display_name=message.display_name,
         overdraft_limit=message.overdraft_limit,
         overdraft_unlimited=message.overdraft_unlimited,
-        balance=balance(message.balance) if message.HasField("balance") else None,
+        balance=balance(figures or message.balance),
         create_time=instant_if_set(message, "create_time"),
         update_time=instant_if_set(message, "update_time"),
         etag=message.etag,

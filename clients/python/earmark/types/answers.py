@@ -62,8 +62,8 @@ class OperationResult:
 class Applied:
     results: tuple[OperationResult, ...]
     """One for each operation, in the same order."""
-    balance: Balance
-    """After all of them."""
+    balance: Balance | None
+    """After all of them; None where each stands for itself and it could not be read afterwards."""
 
 
 class EntitlementState(Word):

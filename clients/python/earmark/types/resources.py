@@ -72,8 +72,7 @@ class Organization:
     display_name: str
     overdraft_limit: int
     overdraft_unlimited: bool
-    balance: Balance | None
-    """None in a ledger entry, which has its own."""
+    balance: Balance
     create_time: datetime | None
     update_time: datetime | None
     etag: str
