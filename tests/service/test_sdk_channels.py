@@ -93,7 +93,7 @@ async def test_who_is_not_serving_gets_no_calls_until_it_serves_again() -> None:
     async with (
         standing("a") as one,
         standing("b") as other,
-        Client([one.address, other.address], retry=None) as client,
+        Client([one.address, other.address]) as client,
     ):
         await one.asked_of_health.wait()
         await one.become(NOT_SERVING)
