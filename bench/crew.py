@@ -10,7 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from bench.jobs import LINE_BYTES_MAX, Answers, Heard, Load, Subscribe, Watch
+from bench.jobs import LINE_BYTES_MAX, Answers, Callers, Heard, Load, Subscribe, Watch
 from services.admin import embedded
 
 HOST: Final = "127.0.0.1"
@@ -31,13 +31,13 @@ class Worker:
         self._reader = reader
         self._writer = writer
 
-    async def prepare(self, job: Load | Watch | Subscribe) -> None:
+    async def prepare(self, job: Load | Callers | Watch | Subscribe) -> None:
         """Returns when only the word is missing."""
         await self._say({"kind": type(job).__name__, "job": asdict(job)})
         await self._hear(PREPARED_SECONDS)
 
     async def go(self) -> dict[str, Any]:
-        """Gives the word, which begins a `Load` and ends the others; returns the report."""
+        """Gives the word, which begins a `Load` or `Callers` and ends the others; returns the report."""
         await self._say({})
         report: dict[str, Any] = (await self._hear(REPORT_SECONDS))["report"]
         return report
@@ -88,6 +88,12 @@ class Crew:
         if failed is not None:
             raise failed
         return _together([Answers(**each) for each in done])
+
+    async def call(self, job: Callers) -> Answers:
+        """By one process, as those who share a client are."""
+        self._runs += 1
+        await self._loaders[0].prepare(replace(job, salt=f"r{self._runs}"))
+        return Answers(**await self._loaders[0].go())
 
     async def listen(self, job: Watch | Subscribe, load: Load) -> tuple[Heard, Answers]:
         """Listens while the load is on."""

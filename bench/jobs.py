@@ -48,6 +48,21 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Callers:
+    """Callers of the SDK's `enable`, all of one client, each with one call at a time."""
+
+    address: str
+    organization: str
+    coalesce: bool
+    in_flight: int
+    salt: str = ""
+    """Makes the ids of this run its own."""
+    warm_up_seconds: float = 0.5
+    seconds: float = 2.5
+    timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Watches of one organization, from their snapshots on until the word is given."""
 
@@ -68,7 +83,7 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What became of the calls of a `Load`."""
+    """What became of the calls of a `Load` or of `Callers`."""
 
     finished: int
     """OK, and within the measured seconds."""

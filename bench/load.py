@@ -58,10 +58,15 @@ class Tally:
         if since >= self._begin:
             self.latencies_ms.append(round((now - since) * 1000, 3))
 
-    def failed(self, error: aio.AioRpcError) -> None:
-        code = error.code().name
+    def failed(self, code: str, why: str | None) -> None:
         self.codes[code] += 1
-        self.first_error = self.first_error or f"{code}: {error.details()}"
+        self.first_error = self.first_error or f"{code}: {why}"
+
+    def answers(self, seconds: float) -> Answers:
+        """The report of so long a time."""
+        return Answers(
+            self.finished, seconds, dict(self.codes), self.latencies_ms, self.first_error, dict(self.by_process)
+        )
 
 
 async def load(job: Load, word: Word) -> Answers:
@@ -72,9 +77,7 @@ async def load(job: Load, word: Word) -> Answers:
         tally = Tally(begin, begin + job.seconds)
         run = _closed if job.in_flight else _open
         await run(job, ways, prepared, tally, begin + job.seconds)
-    return Answers(
-        tally.finished, job.seconds, dict(tally.codes), tally.latencies_ms, tally.first_error, dict(tally.by_process)
-    )
+    return tally.answers(job.seconds)
 
 
 @asynccontextmanager
@@ -142,6 +145,6 @@ async def _send(way: Way, request: bytes, timeout_seconds: float, tally: Tally, 
     try:
         await way.call(request, timeout=timeout_seconds)
     except aio.AioRpcError as error:
-        tally.failed(error)
+        tally.failed(error.code().name, error.details())
     else:
         tally.ok(since, way.process)

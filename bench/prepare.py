@@ -19,7 +19,8 @@ BATCH: Final = "batch"
 BATCH_ALONE: Final = "batch-alone"
 SLOW: Final = "slow"
 NEIGHBOUR: Final = "neighbour"
-ALONE: Final = (HOT, NAIVE_HOT, BATCH, BATCH_ALONE, SLOW, NEIGHBOUR)
+SDK: Final = "sdk"
+ALONE: Final = (HOT, NAIVE_HOT, BATCH, BATCH_ALONE, SLOW, NEIGHBOUR, SDK)
 
 CREATING_AT_ONCE: Final = 32
 CONNECTIONS: Final = 16

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Final
 
-from bench.bench import Bench, Row, latency, rate
-from bench.capacity import full, full_spread, two_processes
+from bench.bench import WARM_UP_SECONDS_MAX, Bench, Row, checked, latency, rate
+from bench.capacity import IN_FLIGHT, full, full_spread, two_processes
 from bench.following import notices, watches
+from bench.jobs import Callers
 from bench.large import LARGE
 from bench.neighbour import slow_neighbour
 from bench.overload import overload
-from bench.prepare import BATCH, BATCH_ALONE, HOT, NAIVE_HOT, NAIVE_SPREAD, SPREAD
+from bench.prepare import BATCH, BATCH_ALONE, HOT, NAIVE_HOT, NAIVE_SPREAD, SDK, SPREAD
 
 BATCHES_IN_FLIGHT: Final = 4
 
@@ -76,6 +77,23 @@ async def check(bench: Bench) -> Figures:
     return {"check_rps": rate(await bench.run(full(bench, "check", HOT)))}
 
 
+async def sdk(bench: Bench) -> Figures:
+    def callers(*, coalesce: bool) -> Callers:
+        return Callers(
+            bench.stage.address,
+            SDK,
+            coalesce,
+            in_flight=bench.scaled(IN_FLIGHT),
+            warm_up_seconds=min(WARM_UP_SECONDS_MAX, bench.seconds),
+            seconds=bench.seconds,
+        )
+
+    return {
+        f"sdk_{name}_ops_per_s": rate(checked(await bench.stage.crew.call(callers(coalesce=coalesce))))
+        for name, coalesce in (("plain", False), ("coalesced", True))
+    }
+
+
 async def usage(bench: Bench) -> Figures:
     return {"usage_p99_ms": latency(await bench.run(bench.job("usage", LARGE, in_flight=1)), 99)}
 
@@ -97,6 +115,7 @@ ROUND: Final = (
     Row(("spread_rps",), spread),
     Row(("single_p50_ms",), single),
     Row(("batch_ops_per_s", "batch1_ops_per_s"), batch),
+    Row(("sdk_plain_ops_per_s", "sdk_coalesced_ops_per_s"), sdk),
     Row(("replay_rps",), replay),
     Row(("check_rps",), check),
     Row(("noop_2p_rps", "hot_2p_rps", "spread_2p_rps", "check_2p_rps"), two_processes),

@@ -57,6 +57,11 @@ TARGETS: Final = {
     ),
     "batch_ops_per_s": _rate(20_000),
     "batch1_ops_per_s": _rate(12_000),
+    "sdk_coalesced_ops_per_s": Target(
+        "3 x sdk_plain_ops_per_s and noop_rps",
+        lambda median: max(3 * median("sdk_plain_ops_per_s"), median("noop_rps")),
+        at_least=True,
+    ),
     "replay_rps": Target("hot_rps", lambda median: median("hot_rps"), at_least=True),
     "check_rps": Target("0.4 x noop_rps", lambda median: 0.4 * median("noop_rps"), at_least=True),
     "watch_p99_ms": _milliseconds(25),

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from bench.jobs import LINE_BYTES_MAX, Load, Subscribe, Watch
+from bench.callers import call_sdk
+from bench.jobs import LINE_BYTES_MAX, Callers, Load, Subscribe, Watch
 from bench.listen import subscribe, watch
 from bench.load import load
 
@@ -46,6 +47,8 @@ async def _do(order: dict[str, Any], word: Callable[[], Awaitable[None]]) -> dic
     match order["kind"]:
         case "Load":
             return asdict(await load(Load(**order["job"]), word))
+        case "Callers":
+            return asdict(await call_sdk(Callers(**order["job"]), word))
         case "Watch":
             return asdict(await watch(Watch(**order["job"]), word))
         case "Subscribe":
