@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from services.ledger.store.statements import Table
+from msgspec import json
+
+from services.ledger.store.statements import Copied, Table
 
 ORGANIZATION_COLUMNS: Final = {
     "display_name": "text",
@@ -41,6 +43,8 @@ ORGANIZATION: Final = Table(
         FROM {rows} WHERE kept.organization = $1 AND {only}
         """,
 )
+CAUSES: Final = 7
+"""Where an entry's row has them."""
 ENTRY: Final = Table(
     columns={
         "revision": "bigint",
@@ -70,6 +74,7 @@ ENTRY: Final = Table(
     write="INSERT INTO entry (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}",
     # There are no arrays of arrays of different lengths.
     values={"causes": "ARRAY(SELECT jsonb_array_elements_text(new.causes))"},
+    copied=Copied("entry", lambda row: (*row[:CAUSES], json.decode(row[CAUSES]), *row[CAUSES + 1 :])),
 )
 USAGE_HOUR: Final = Table(
     columns={
@@ -171,4 +176,5 @@ REQUEST: Final = Table(
         "recorded_time": "timestamptz",
     },
     write="INSERT INTO request (organization, {columns}) SELECT $1, {values} FROM {rows} WHERE {only}",
+    copied=Copied("request"),
 )
