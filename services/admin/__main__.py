@@ -139,6 +139,29 @@ def demo_command() -> None:
     sys.exit(run_demo())
 
 
+@cli.command("testbed")
+@click.option("--catalog", metavar="FILE|sample", default="", help="Offerings that are there after each reset, too.")
+def testbed_command(catalog: str) -> None:
+    """Run an Earmark for the tests of a service, in any language, until the standard input ends.
+
+    Its clock can be moved and it can be emptied: requests are JSON lines on the standard input, each answered with
+    one line on the standard output. The first line there tells the address:
+
+    \b
+    {"address": "127.0.0.1:...", "redis_url": "redis://...", "now": "2026-01-01T00:00:00+00:00"}
+    {"do": "now"}                          -> {"now": "..."}
+    {"do": "advance", "seconds": 86400.5}  -> {"now": "..."}
+    {"do": "reset"}                        -> {"now": "..."}
+    anything else                          -> {"error": "..."}
+
+    The servers are started for it and gone afterwards. No variable EARMARK_... has a part in it.
+    """
+    # It brings both services with it, for whose import no other command is to wait.
+    from services.admin.testbed.run import testbed  # noqa: PLC0415
+
+    testbed(catalog)
+
+
 @cli.command("health")
 @click.argument("address", default="127.0.0.1:50051")
 def health_command(address: str) -> None:

@@ -1,0 +1,1 @@
+"""`earmark-admin testbed`: an Earmark for the tests of other services, in any language."""
