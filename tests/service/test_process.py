@@ -1,15 +1,11 @@
 """The processes, as whoever operates them meets them: starting, serving, stopping, and saying what is wrong."""
 
 import asyncio
-import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,6 +18,7 @@ from earmark import EarmarkError
 from earmark.messages import MessageClient
 from services.admin import embedded
 from services.ledger.store.database import Connection
+from tests.support.descendants import all_end, descendants
 from tests.support.processes import (
     ADMIN,
     ALLOCATOR,
@@ -183,13 +180,11 @@ async def test_all_of_earmark_until_ctrl_c() -> None:
             assert len(await everything(client.list_offerings())) == 42
             await client.create_organization("o-1")
 
-        watched = [os.pidfd_open(pid) for pid in descendants(process.pid)]
-        assert len(watched) >= 4  # Postgres, Redis, the allocator and the worker, and who guards them.
-        process.send_signal(signal.SIGINT)
-        assert await ended(process) == 0
-        for each in watched:
-            assert select.select([each], [], [], DEADLINE_SECONDS)[0]
-            os.close(each)
+        started = list(descendants(process.pid))
+        assert len(started) >= 4  # Postgres, Redis, the allocator and the worker, and who guards them.
+        with all_end(started):
+            process.send_signal(signal.SIGINT)
+            assert await ended(process) == 0
 
 
 def printed_addresses(process: embedded.Child) -> dict[str, str]:
@@ -202,15 +197,3 @@ def printed_addresses(process: embedded.Child) -> dict[str, str]:
         name, _, value = line.strip().partition(" ")
         found[name] = value.strip()
     return found
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue  # It has just ended.
-        if f"\nPPid:\t{pid}\n" in text:
-            child = int(status.parent.name)
-            yield child
-            yield from descendants(child)
