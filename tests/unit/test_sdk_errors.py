@@ -108,6 +108,20 @@ def test_whether_it_may_have_happened(reason: str, code: StatusCode, is_open: bo
     assert error(reason, code).is_outcome_open is is_open
 
 
+def test_an_attempt_that_was_put_off_does_not_close_what_an_earlier_one_left_open() -> None:
+    def put_off() -> EarmarkError:
+        return error("LOCK_TIMEOUT", StatusCode.UNAVAILABLE)
+
+    lost = error("", StatusCode.UNAVAILABLE)
+    then = put_off().after(lost)
+    assert then.is_outcome_open
+    assert put_off().after(then).is_outcome_open
+    assert pickle.loads(pickle.dumps(then)).is_outcome_open
+    assert not put_off().after(put_off()).is_outcome_open
+    refused = error("INSUFFICIENT_CREDITS", StatusCode.RESOURCE_EXHAUSTED).after(lost)
+    assert not refused.is_outcome_open, "had the first one taken effect, it would have been answered again"
+
+
 def test_errors_are_copied_and_pickled() -> None:
     found = error("INSUFFICIENT_CREDITS", StatusCode.RESOURCE_EXHAUSTED, {"shortfall": "5"}, retry_seconds=0.5)
     for again in (copy.copy(found), pickle.loads(pickle.dumps(found))):

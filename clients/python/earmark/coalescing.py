@@ -38,6 +38,8 @@ class Waiting:
     expires_at: float
     change: "asyncio.Future[AllocationChange]"
     failures: int = 0
+    last: EarmarkError | None = None
+    """Of its latest attempt."""
 
     @property
     def request_id(self) -> str:
@@ -164,9 +166,10 @@ class _Lane:
             if error is None:
                 each.change.set_result(_change(outcome))
                 continue
+            each.last = _own(error, each.request_id).after(each.last)
             pause = self._pause(each, error)
             if pause is None:
-                each.fail(_own(error, each.request_id))
+                each.fail(each.last)
             else:
                 again.append(each)
                 longest = max(longest, pause)

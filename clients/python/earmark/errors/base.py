@@ -63,6 +63,7 @@ class EarmarkError(Exception):
         self.metadata = dict(metadata or {})
         self.details = list(details)
         self.request_id = request_id
+        self._was_open = False
 
     def __init_subclass__(
         cls, *, reason: str = "", code: grpc.StatusCode | None = None, bare_code: grpc.StatusCode | None = None
@@ -76,8 +77,17 @@ class EarmarkError(Exception):
 
     @property
     def is_outcome_open(self) -> bool:
-        """Whether a mutation may have taken effect nevertheless. The same call with `request_id` finds out."""
-        return self.reason in ("OUTCOME_UNKNOWN", "INTERNAL") or (not self.reason and self.code in _OPEN)
+        """Whether a mutation may have taken effect nevertheless. The same call with `request_id` finds out.
+
+        An earlier attempt counts as well: a later one that was put off says nothing of what became of it.
+        """
+        is_open = self.reason in ("OUTCOME_UNKNOWN", "INTERNAL") or (not self.reason and self.code in _OPEN)
+        return is_open or (self._was_open and self.code is grpc.StatusCode.UNAVAILABLE)
+
+    def after(self, earlier: "EarmarkError | None") -> Self:
+        """This error, as that of an attempt after the earlier one of the same call."""
+        self._was_open = self._was_open or (earlier is not None and earlier.is_outcome_open)
+        return self
 
     @property
     def retry_after_seconds(self) -> float:
@@ -136,7 +146,8 @@ class EarmarkError(Exception):
         return EarmarkError.from_status(status, request_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.reason, self.code, self.message, self.metadata, self.details, self.request_id)
+        arguments = (self.reason, self.code, self.message, self.metadata, self.details, self.request_id)
+        return _again, arguments, {"_was_open": self._was_open}
 
 
 class Figure(Generic[T]):

@@ -118,10 +118,12 @@ class Connection:
         """Raises EarmarkError."""
         clock = asyncio.get_running_loop().time
         end, failures = clock() + self._manner.timeout_seconds, 0
+        last: EarmarkError | None = None
         while True:
             try:
                 return await self._attempt(rpc, request, request_id, end - clock())
             except EarmarkError as error:
+                last = error.after(last)
                 failures += 1
                 pause = pause_seconds(self._manner.retry, failures, error)
                 if pause is None or clock() + pause >= end:

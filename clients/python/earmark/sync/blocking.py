@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 NOT_OPEN: Final = "the client is not open: use `with Client(...) as client`"
 END: Final = object()
+SETTLE_SECONDS: Final = 1.0
 
 
 class Background:
@@ -36,7 +37,7 @@ class Background:
             self._users -= 1
             if self._users or self._loop is None or self._thread is None:
                 return
-            self.wait(self._loop.shutdown_asyncgens())
+            self.wait(_settle())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -88,6 +89,15 @@ class Blocking:
                 yield cast(T, item)
         finally:
             BACKGROUND.wait(_close(items))
+
+
+async def _settle() -> None:
+    """gRPC ends its own tasks a moment after what they were for."""
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=SETTLE_SECONDS)
 
 
 async def _next(items: AsyncIterator[T]) -> "T | object":
