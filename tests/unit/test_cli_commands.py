@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from earmark.cli import main
-from earmark.messages import MessageClient
+from earmark.messages import MessageClient, price
 from earmark.v1 import allocation_service_pb2 as allocations
 from earmark.v1 import catalog_service_pb2 as catalog
 from earmark.v1 import organization_service_pb2 as organizations
@@ -255,10 +255,11 @@ def test_a_renewal_for_a_year_begins_as_the_old_one_ends(
 
 def test_a_purchase_without_an_answer_says_how_to_repeat_it_exactly(server: RecordingServer, earmark: Earmark) -> None:
     server.answers["GetOrganization"] = [organization_now()]
-    server.answers["CreateSubscription"] = [error(code_pb2.UNAVAILABLE, "OUTCOME_UNKNOWN", outcome="unknown")]
-    result = earmark("buy", "o-1", "5", "--for", "1d")
+    server.answers["CreateSubscription"] = [error(code_pb2.UNAVAILABLE, "OUTCOME_UNKNOWN", outcome="unknown")] * 100
+    result = earmark("--timeout", "1s", "buy", "o-1", "5", "--for", "1d")
     assert result.exit_code == 6
-    sent = server.requests[-1].request_id
+    _, *attempts = server.requests
+    [sent] = {request.request_id for request in attempts}
     assert f"--request-id {sent} --end 2051-03-02T12:00:00Z" in result.stderr
     assert result.stdout == ""
 
@@ -337,7 +338,39 @@ def test_a_list_follows_its_pages_and_ends_at_the_limit(server: RecordingServer,
     assert server.requests[-1].parent == "organizations/-"
 
 
-@pytest.mark.parametrize("noun", ["organization", "subscription", "offering", "allocation"])
+def test_a_long_list_is_one_table_that_grows(server: RecordingServer, earmark: Earmark) -> None:
+    pages: list[Message] = [
+        catalog.ListOfferingsResponse(
+            offerings=[Offering(name=f"offerings/a-{number:04}", retired=number > 2500) for number in page],
+            next_page_token=token,
+        )
+        for page, token in ((range(1000), "t-1"), (range(1000, 2000), "t-2"), (range(2000, 2600), ""))
+    ]
+    server.answers["ListOfferings"] = pages
+    lines = earmark("offering", "list").stdout.splitlines()
+    headers = [index for index, line in enumerate(lines) if line.startswith("ID")]
+    # The last block has a column that was empty until then.
+    assert headers == [0, 2001]
+    assert ["RETIRED" in lines[index] for index in headers] == [False, True]
+    assert [line[:6] for line in lines if line.startswith("a-")] == [f"a-{number:04}" for number in range(2600)]
+
+
+NOUNS = ["organization", "subscription", "offering", "allocation"]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_nouns_are_understood_in_the_plural_and_shown_in_the_singular(noun: str) -> None:
+    singular, plural = (CliRunner().invoke(main, [name, "list", "--help"]) for name in (noun, f"{noun}s"))
+    assert (plural.exit_code, plural.output) == (0, singular.output)
+    assert f"\n  {noun}s " not in CliRunner().invoke(main, ["--help"]).output
+    assert "No such command" in CliRunner().invoke(main, [f"{noun}ss"]).output
+
+
+def test_only_nouns_have_a_plural() -> None:
+    assert "No such command 'buys'" in CliRunner().invoke(main, ["buys", "o-1"]).output
+
+
+@pytest.mark.parametrize("noun", NOUNS)
 def test_an_empty_list_says_so(server: RecordingServer, earmark: Earmark, noun: str) -> None:
     server.answers = {
         "ListOrganizations": [organizations.ListOrganizationsResponse()],
@@ -509,6 +542,135 @@ def test_entries_are_lines(server: RecordingServer, earmark: Earmark) -> None:
     assert server.requests[-1].parent == "organizations/-"
 
 
+def ledger(*revisions: int) -> usages.ListEntriesResponse:
+    return usages.ListEntriesResponse(
+        entries=[
+            Entry(name=f"organizations/o-1/entries/{n}", resource="organizations/o-1", revision=n) for n in revisions
+        ]
+    )
+
+
+def organization_at(revision: int) -> Organization:
+    return Organization(name="organizations/o-1", balance=Balance(as_of=at(), revision=revision))
+
+
+def exported(output: str) -> list[str]:
+    header, *rows = output.splitlines()
+    assert header.startswith("organization,revision,")
+    return [row.split(",")[1] for row in rows]
+
+
+def test_an_export_ends_at_the_newest_revision_that_there_was_when_it_began(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    server.answers["GetOrganization"] = [organization_at(3), organization_at(3)]
+    server.answers["ListEntries"] = [ledger(1, 2, 3, 4, 5), ledger(2)]
+    assert exported(earmark("export", "o-1").stdout) == ["1", "2", "3"]
+    assert exported(earmark("export", "o-1", "--after", "1", "--through", "2").stdout) == ["2"]
+    assert server.requests[-1].after_revision == 1
+
+
+def test_an_export_up_to_an_instant_ends_at_the_last_revision_before_it(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    server.answers["GetOrganization"] = [organization_at(9)]
+    server.answers["ListEntries"] = [ledger(4), ledger(2, 3, 4, 5)]
+    result = earmark("export", "o-1", "--from", "-2d", "--to", "2051-03-01")
+    assert exported(result.stdout) == ["2", "3", "4"]
+    _, last, entries = server.requests
+    assert (last.newest_first, last.interval.end_time.ToJsonString()) == (True, "2051-03-01T00:00:00Z")
+    assert entries.interval.start_time == at(days=-2)
+    assert not entries.interval.HasField("end_time")
+
+
+def test_an_export_of_what_began_after_its_end_is_empty(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["GetOrganization"] = [organization_at(9)]
+    server.answers["ListEntries"] = [ledger(5, 6)]
+    assert exported(earmark("export", "o-1", "--from", "-2d", "--through", "4").stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--through", "10"], "has come to revision 9"),
+        (["--after", "10"], "has come to revision 9"),
+        (["--to", "+1s"], "still to come"),
+        (["--output", "/"], "is a directory"),
+        (["--output", "/nowhere/ledger.csv"], "No such file or directory"),
+    ],
+)
+def test_an_export_is_of_what_is_over(
+    server: RecordingServer, earmark: Earmark, words: list[str], message: str
+) -> None:
+    server.answers["GetOrganization"] = [organization_at(9)]
+    result = earmark("export", "o-1", *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("came", [(1, 3), (2, 3), (1, 2)])
+def test_an_export_with_a_gap_is_none(
+    server: RecordingServer, earmark: Earmark, tmp_path: Path, came: tuple[int, ...]
+) -> None:
+    server.answers["GetOrganization"] = [organization_at(3)]
+    server.answers["ListEntries"] = [ledger(*came)]
+    file = tmp_path / "ledger.csv"
+    file.write_text("as it was")
+    result = earmark("export", "o-1", "-o", str(file))
+    assert result.exit_code == 7
+    [missing] = {1, 2, 3} - set(came)
+    assert f"without revision {missing}" in result.stderr
+    assert file.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+CATALOGUE = """offering_id,display_name,solution,unit,credits_per_block,block_units,max_credits
+data,Data,,GB,0.05,1,
+mail,Mail,,user,5,1,100
+"""
+
+
+def test_a_file_that_broke_off_is_loaded_again_with_the_same_request_ids(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    old = Offering(name="offerings/mail", display_name="Mail", unit="user", etag="7", price=price("4"))
+    broken = error(code_pb2.UNAVAILABLE, "OUTCOME_UNKNOWN", outcome="unknown")
+    server.answers["ListOfferings"] = [catalog.ListOfferingsResponse(offerings=[old])] * 2
+    server.answers["CreateOffering"] = [Offering()] * 4
+    server.answers["UpdateOffering"] = [Offering(), *[broken] * 99]
+    first = earmark("--timeout", "1s", "offerings", "load", "-", text=CATALOGUE)
+    assert first.exit_code == 6
+    assert "Line 3, mail: stopped here, after 1 of 2 changes. Load the file again" in first.stderr
+    assert "--request-id" not in first.stderr
+    server.answers["UpdateOffering"] = [Offering(), Offering()]
+    second = earmark("offerings", "load", "-", text=CATALOGUE)
+    assert (second.exit_code, second.stdout.splitlines()[-1]) == (0, "created 1, updated 1, unchanged 0")
+
+    updates = [each for each in server.requests if isinstance(each, catalog.UpdateOfferingRequest)]
+    written = [each for each in updates if not each.validate_only]
+    assert len(written) > 2
+    assert len({each.request_id for each in written}) == 1
+    assert {each.offering.etag for each in updates} == {"7"}
+    assert {tuple(each.update_mask.paths) for each in updates} == {("price",)}
+    tried = [each.request_id for each in updates if each.validate_only]
+    assert len({written[0].request_id, *tried}) == 3
+
+
+def test_what_the_allocator_would_refuse_is_told_by_line_before_anything_is_written(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    server.answers["ListOfferings"] = [catalog.ListOfferingsResponse()]
+    server.answers["CreateOffering"] = [
+        error(code_pb2.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED"),
+        error(code_pb2.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ]
+    result = earmark("offerings", "load", "-", text=CATALOGUE)
+    assert result.exit_code == 3
+    said = [line for line in result.stderr.splitlines() if line.startswith(("Line", "reason", "Nothing"))]
+    assert [each.split()[-1] for each in said] == ["data:", "LIMIT_EXCEEDED", "mail:", "INVALID_FIELD", "written."]
+    assert all(each.validate_only for each in server.requests[1:])
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [("ENTITLED", 0), ("IN_GRACE", 0), ("SUSPENDED", 3), ("NOT_ENABLED", 3)],
@@ -675,11 +837,44 @@ def test_errors_end_with_the_code_of_their_kind(
     assert (told["reason"], told["metadata"], told["requestId"]) == (reason, {"required": "2000"}, "r-1")
 
 
-def test_nobody_at_the_address() -> None:
-    result = CliRunner().invoke(main, ["--address", "127.0.0.1:1", "organization", "show", "o-1"])
+@pytest.mark.parametrize("words", [["organization", "show", "o-1"], ["watch", "o-1"], ["monitor", "--plain"]])
+def test_nobody_at_the_address_is_said_at_once(words: list[str]) -> None:
+    result = CliRunner().invoke(main, ["--address", "127.0.0.1:1", "--timeout", "1d", *words])
     assert result.exit_code == 6
+    assert result.stderr.startswith("Unavailable: ")
     assert "127.0.0.1:1" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_what_nobody_hears_is_sent_three_times(server: RecordingServer, earmark: Earmark) -> None:
+    server.answers["GetUsage"] = [status_pb2.Status(code=code_pb2.UNAVAILABLE)] * 9
+    assert earmark("--timeout", "1d", "usage", "o-1").exit_code == 6
+    assert len(server.requests) == 3
+
+
+def test_an_allocator_that_asks_for_it_is_asked_again_with_the_same_request_id(
+    server: RecordingServer, earmark: Earmark
+) -> None:
+    server.answers["DisableAllocation"] = [*[SHUTTING_DOWN] * 5, allocations.DisableAllocationResponse()]
+    result = earmark("disable", "o-1", "data")
+    assert result.exit_code == 0, result.output
+    assert len(server.requests) == 6
+    assert len({request.request_id for request in server.requests}) == 1
+
+
+@pytest.mark.parametrize("words", [["usage", "o-1"], ["watch", "o-1"]])
+def test_of_several_addresses_one_that_answers_is_enough(server: RecordingServer, words: list[str]) -> None:
+    server.answers["GetUsage"] = [usages.Usage()]
+    server.answers["WatchUsage"] = [entry_message(6), HISTORY_REPLACED]
+    dead = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"]
+    result = CliRunner().invoke(main, ["--address", ",".join([*dead, server.address]), *words])
+    assert result.exit_code == (5 if words[0] == "watch" else 0), result.output
+    assert len(server.requests) == 1
+
+
+def test_an_address_is_never_empty(earmark: Earmark) -> None:
+    result = CliRunner().invoke(main, ["--address", "127.0.0.1:1,", "usage", "o-1"])
+    assert (result.exit_code, "Nothing was sent" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from rich.console import Console, RenderableType
 
 from earmark.cli import allocation_show, offering_show, organization_show, show, subscription_show, words
-from earmark.cli.session import error_rows, exit_code
+from earmark.cli.failure import error_rows, exit_code
 from earmark.errors import EarmarkError
 from earmark.operations import Adjust, Enable, Step
 from earmark.v1.allocation_service_pb2 import (

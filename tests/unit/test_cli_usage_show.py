@@ -21,7 +21,7 @@ from earmark.cli import (
     words,
 )
 from earmark.cli.board import Board
-from earmark.cli.session import to_json
+from earmark.cli.failure import to_json
 from earmark.errors import EarmarkError
 from earmark.v1.allocation_service_pb2 import Entitlement
 from earmark.v1.resources_pb2 import (

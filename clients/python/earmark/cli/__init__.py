@@ -9,31 +9,37 @@ import click
 
 from earmark.cli import (
     allocation,
+    completion,
     entries,
     estimate,
+    export,
     history,
     monitor,
     offering,
+    offering_load,
     organization,
     parse,
     subscription,
     usage,
     watch,
 )
+from earmark.cli.nouns import Nouns
+from earmark.cli.patience import Impatient
 from earmark.cli.session import Session
+from earmark.client import Client
 from earmark.messages.channels import Tls
-from earmark.messages.client import MessageClient
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(
+    cls=Nouns,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""
     \b
     Exit codes:
       0  done
-      1  interrupted
+      1  interrupted, nobody reads on, or a file cannot be written
       2  usage: nothing was sent
       3  refused by a rule: too few credits, would suspend, exists already, ...;
          check: it may not be used
@@ -43,11 +49,22 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
       7  internal or unknown
     """,
 )
-@click.option("--address", envvar="EARMARK_ADDRESS", default="127.0.0.1:50051", show_default=True, show_envvar=True)
+@click.option(
+    "--address",
+    envvar="EARMARK_ADDRESS",
+    default="127.0.0.1:50051",
+    show_default=True,
+    show_envvar=True,
+    help="host:port; several with commas.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, one object per line; for scripts.")
 @click.option("--actor", envvar="EARMARK_ACTOR", default="", show_envvar=True, help="Who asks, for the ledger.")
 @click.option(
-    "--timeout", type=parse.duration, default="10s", show_default=True, help="The longest that a call may take."
+    "--timeout",
+    type=parse.duration,
+    default="10s",
+    show_default=True,
+    help="The longest that a call may take, with all its retries.",
 )
 @click.option("--tls", is_flag=True, help="Speak TLS; so does any of the following.")
 @click.option("--tls-ca", type=_PEM, envvar="EARMARK_TLS_CA", show_envvar=True, help="Root certificates, PEM.")
@@ -62,11 +79,18 @@ def main(ctx: click.Context, /, address: str, as_json: bool, actor: str, timeout
     Instants are RFC 3339, a date (midnight UTC), `now`, or relative: +30d, -2h,
     reckoned by the server's clock.
     Durations are 30d, 12h, 1d12h (w, d, h, m, s).
+
+    For completion with TAB, add to ~/.bashrc: eval "$(earmark completion bash)"
     """
     if not timeout:
         raise click.BadParameter("a call needs some time.", ctx, param_hint="--timeout")
     client = partial(
-        MessageClient, address, actor=actor, timeout_seconds=timeout.total_seconds(), tls=_credentials(**tls)
+        Client,
+        address,
+        actor=actor,
+        timeout_seconds=timeout.total_seconds(),
+        retry=Impatient(),
+        tls=_credentials(**tls),
     )
     ctx.obj = Session(client, address=address, as_json=as_json)
 
@@ -87,6 +111,7 @@ for group in (
     allocation.allocation,
 ):
     main.add_command(group)
+offering.offering.add_command(offering_load.load)
 # The daily ones, without the noun.
 for command in (subscription.buy, allocation.enable, allocation.disable):
     main.add_command(command)
@@ -98,7 +123,9 @@ for command in (
     estimate.estimate,
     usage.check,
     entries.entries,
+    export.export,
     watch.watch,
     monitor.monitor,
+    completion.completion,
 ):
     main.add_command(command)

@@ -5,8 +5,9 @@ from typing import IO, Any
 import click
 
 from earmark import names
-from earmark.cli import allocation_show, options, parse, steps
-from earmark.cli.session import Session, exit_code, pass_session
+from earmark.cli import allocation_show, options, parse, steps, words
+from earmark.cli.failure import exit_code
+from earmark.cli.session import Session, pass_session
 from earmark.errors import EarmarkError
 from earmark.v1.resources_pb2 import Allocation
 
@@ -137,6 +138,7 @@ def apply(session: Session, /, organization: str, file: IO[str], partial: bool, 
     The exit code is then that of the first one refused.
     """
     operations = steps.read(steps.read_text(file))
+    session.progress.begin(f"Applying {words.plural(len(operations), 'operation')}")
     answer = session.answer(
         lambda client: client.apply_operations(organization, operations, allow_partial=partial, **fields),
         lambda answer: allocation_show.applied(answer, operations),

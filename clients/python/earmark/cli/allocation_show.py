@@ -74,7 +74,7 @@ _COLUMNS = (
 )
 
 
-def rows(allocations: Sequence[Allocation], *, everywhere: bool) -> RenderableType:
+def rows(allocations: Sequence[Allocation], *, everywhere: bool) -> Rows:
     if not everywhere:
         return Rows(_COLUMNS, [_row(one) for one in allocations])
     columns = (Column("ORGANIZATION", folds=True), *_COLUMNS)

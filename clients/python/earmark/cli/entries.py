@@ -51,4 +51,4 @@ def entries(
             **filters,
         )
 
-    session.each_line(items, lambda entry: entry_show.line(entry, everywhere=everywhere), limit=limit)
+    session.each_line(items, lambda entry: entry_show.line(entry, everywhere=everywhere), noun="entries", limit=limit)

@@ -1,12 +1,15 @@
 """`earmark monitor`"""
 
+from contextlib import aclosing
+
 import click
-from rich.console import Console
 from rich.live import Live
 
 from earmark.cli import options, watch_show
 from earmark.cli.board import Board
-from earmark.cli.session import Session, pass_session, to_json
+from earmark.cli.failure import to_json
+from earmark.cli.session import Session, pass_session
+from earmark.errors import EarmarkError
 from earmark.messages.client import MessageClient
 from earmark.v1.resources_pb2 import Balance
 
@@ -24,11 +27,11 @@ def monitor(session: Session, organizations: tuple[str, ...], plain: bool) -> No
     On a terminal as a table, with those on top that need attention; elsewhere, and with --plain, a line for each
     change. With --json each line is a balance. Of changes in quick succession only the last may be shown.
     """
-    if plain or session.as_json or not session.out.is_terminal:
+    if plain or session.as_json or not session.out.is_interactive:
         session.until_interrupted(lambda client: _lines(session, client, organizations))
         return
     board = Board()
-    session.until_interrupted(lambda client: _table(board, session.out, client, organizations))
+    session.until_interrupted(lambda client: _table(session, board, client, organizations))
     session.out.print(board)
 
 
@@ -45,13 +48,23 @@ async def _lines(session: Session, client: MessageClient, organizations: tuple[s
         else:
             session.line(watch_show.balance(balance))
 
-    async for message in client.watch_balances(*organizations, on_disconnect=session.lost):
-        session.heard()
-        for balance in message.balances:
-            show(balance)
+    async with aclosing(client.watch_balances(*organizations, on_disconnect=session.lost)) as messages:
+        async for message in messages:
+            session.heard()
+            for balance in message.balances:
+                show(balance)
 
 
-async def _table(board: Board, console: Console, client: MessageClient, organizations: tuple[str, ...]) -> None:
-    with Live(console=console, get_renderable=lambda: board, screen=True, refresh_per_second=REFRESHES_PER_SECOND):
-        async for message in client.watch_balances(*organizations, on_disconnect=board.disconnected):
-            board.take(message)
+async def _table(session: Session, board: Board, client: MessageClient, organizations: tuple[str, ...]) -> None:
+    def lost(error: EarmarkError) -> None:
+        if session.beginning.lost(error):
+            board.disconnected(error)
+
+    shown = Live(
+        console=session.out, get_renderable=lambda: board, screen=True, refresh_per_second=REFRESHES_PER_SECOND
+    )
+    with shown:
+        async with aclosing(client.watch_balances(*organizations, on_disconnect=lost)) as messages:
+            async for message in messages:
+                session.beginning.heard()
+                board.take(message)

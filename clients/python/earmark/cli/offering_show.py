@@ -62,7 +62,7 @@ _COLUMNS = (
 )
 
 
-def rows(offerings: Sequence[Offering]) -> RenderableType:
+def rows(offerings: Sequence[Offering]) -> Rows:
     return Rows(_COLUMNS, [_row(one) for one in offerings])
 
 

@@ -49,7 +49,7 @@ _COLUMNS = (
 )
 
 
-def rows(organizations: Sequence[Organization]) -> RenderableType:
+def rows(organizations: Sequence[Organization]) -> Rows:
     return Rows(_COLUMNS, [_row(one) for one in organizations])
 
 

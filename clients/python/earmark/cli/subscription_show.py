@@ -76,7 +76,7 @@ _COLUMNS = (
 )
 
 
-def rows(subscriptions: Sequence[Subscription], *, everywhere: bool) -> RenderableType:
+def rows(subscriptions: Sequence[Subscription], *, everywhere: bool) -> Rows:
     if not everywhere:
         return Rows(_COLUMNS, [_row(one) for one in subscriptions])
     columns = (Column("ORGANIZATION", folds=True), *_COLUMNS)

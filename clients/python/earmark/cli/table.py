@@ -1,6 +1,6 @@
 """Tables that lose nothing: what does not fit a terminal's width folds, and at worst becomes a card for each row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,57 +28,69 @@ class Rows:
     """Rows of cells under columns."""
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
-        cells = [[_text(cell) for cell in row] for row in rows]
-        shown = [
-            index
+        self._columns = columns
+        self._cells = [[_text(cell) for cell in row] for row in rows]
+        self._natural = [
+            max([len(column.header), *(row[index].cell_len for row in self._cells)])
             for index, column in enumerate(columns)
-            if not column.optional or any(row[index].plain not in ("", "0") for row in cells)
         ]
-        self.columns = [columns[index] for index in shown]
-        self.rows = [[row[index] for index in shown] for row in cells]
+        self._filled = [any(row[index].plain not in ("", "0") for row in self._cells) for index in range(len(columns))]
+        self._widths: dict[int, int] | None = None
+        self._above: Rows | None = None
+
+    def after(self, above: "Rows | None") -> "Rows":
+        """Goes on with a table of the same columns that is on the screen already.
+
+        It gets a header of its own only where something is wider than before, or a column is no longer empty.
+        """
+        self._above = above
+        if above:
+            self._natural = [max(pair) for pair in zip(self._natural, above._natural, strict=True)]
+            self._filled = [any(pair) for pair in zip(self._filled, above._filled, strict=True)]
+        return self
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        widths = self._widths(options.max_width)
-        if widths is None:
-            yield from self._cards()
+        shown = [index for index, column in enumerate(self._columns) if self._filled[index] or not column.optional]
+        self._widths = self._fit(shown, options.max_width)
+        if self._widths is None:
+            yield from self._cards(shown)
         else:
-            yield self._table(widths)
+            yield self._table(self._widths, headed=not self._above or self._above._widths != self._widths)
 
-    def _widths(self, width_max: int) -> list[int] | None:
-        """What folds gets evenly of what the others leave; None where even the least is too much."""
-        natural = [
-            max([len(column.header), *(row[index].cell_len for row in self.rows)])
-            for index, column in enumerate(self.columns)
-        ]
-        widths = [
-            max(len(column.header), min(width, FOLDED_WIDTH_MIN)) if column.folds else width
-            for column, width in zip(self.columns, natural, strict=True)
-        ]
-        spare = width_max - sum(widths) - GAP * (len(widths) - 1)
+    def _fit(self, shown: Sequence[int], width_max: int) -> dict[int, int] | None:
+        """The width of each column. What folds gets evenly of what the others leave; None where even the least is
+        too much."""
+        widths = {
+            index: max(len(self._columns[index].header), min(self._natural[index], FOLDED_WIDTH_MIN))
+            if self._columns[index].folds
+            else self._natural[index]
+            for index in shown
+        }
+        spare = width_max - sum(widths.values()) - GAP * (len(widths) - 1)
         if spare < 0:
             return None
         for _ in range(spare):
-            growing = [index for index, width in enumerate(widths) if width < natural[index]]
+            growing = [index for index, width in widths.items() if width < self._natural[index]]
             if not growing:
                 break
             widths[min(growing, key=lambda index: widths[index])] += 1
         return widths
 
-    def _table(self, widths: Sequence[int]) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-        for column, width in zip(self.columns, widths, strict=True):
+    def _table(self, widths: Mapping[int, int], *, headed: bool) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=headed)
+        for index, width in widths.items():
+            column = self._columns[index]
             justify: Any = "right" if column.number else "left"
             table.add_column(column.header, justify=justify, overflow="fold", width=width)
-        for row in self.rows:
-            table.add_row(*row)
+        for row in self._cells:
+            table.add_row(*(row[index] for index in widths))
         return table
 
-    def _cards(self) -> Iterator[RenderableType]:
-        for number, row in enumerate(self.rows):
-            if number:
+    def _cards(self, shown: Sequence[int]) -> Iterator[RenderableType]:
+        for number, row in enumerate(self._cells):
+            if number or self._above:
                 yield ""
-            labels = (column.header.lower() for column in self.columns)
-            yield card(*zip(labels, row, strict=True))
+            yield card(*((self._columns[index].header.lower(), row[index]) for index in shown))
 
 
 def card(*rows: tuple[str, Text | str]) -> Table:

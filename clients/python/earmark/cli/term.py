@@ -7,7 +7,7 @@ import click
 from earmark.cli.parse import Moment
 from earmark.cli.words import rfc_3339
 from earmark.messages.client import MessageClient
-from earmark.v1.resources_pb2 import Subscription
+from earmark.v1.resources_pb2 import Balance, Subscription
 
 
 class Term:
@@ -16,13 +16,16 @@ class Term:
     def __init__(self, client: MessageClient, organization: str) -> None:
         self._client = client
         self._organization = organization
-        self._now: datetime | None = None
+        self._balance: Balance | None = None
+
+    async def balance(self) -> Balance:
+        """As of now."""
+        if self._balance is None:
+            self._balance = (await self._client.get_organization(self._organization)).balance
+        return self._balance
 
     async def now(self) -> datetime:
-        if self._now is None:
-            answer = await self._client.get_organization(self._organization)
-            self._now = answer.balance.as_of.ToDatetime(tzinfo=UTC)
-        return self._now
+        return (await self.balance()).as_of.ToDatetime(tzinfo=UTC)
 
     async def absolute(self, moment: Moment | None) -> datetime | None:
         return None if moment is None else await self.required(moment)
@@ -46,7 +49,7 @@ class Term:
 
     def as_options(self, start: datetime | None, end: datetime | None) -> list[str]:
         """The options that say the same without `now`; none if nothing was relative."""
-        if self._now is None:
+        if self._balance is None:
             return []
         given = (("--start", start), ("--end", end))
         return [word for name, value in given if value for word in (name, rfc_3339(value))]

@@ -3,7 +3,8 @@
 import click
 
 from earmark.cli import entitlement_show, options, usage_show
-from earmark.cli.session import REFUSED, Session, pass_session
+from earmark.cli.failure import REFUSED
+from earmark.cli.session import Session, pass_session
 from earmark.v1.allocation_service_pb2 import Entitlement
 
 

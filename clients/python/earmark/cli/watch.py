@@ -1,9 +1,12 @@
 """`earmark watch`"""
 
+from contextlib import aclosing
+
 import click
 
 from earmark.cli import options, parse, watch_show
-from earmark.cli.session import Session, pass_session, to_json
+from earmark.cli.failure import to_json
+from earmark.cli.session import Session, pass_session
 from earmark.messages.client import MessageClient
 from earmark.v1.usage_service_pb2 import WatchUsageResponse
 
@@ -34,10 +37,11 @@ def watch(
             resume_token=resume_token,
             on_disconnect=session.lost,
         )
-        async for message in messages:
-            session.heard()
-            show(message)
-            seen.resume_token = message.resume_token
+        async with aclosing(messages):
+            async for message in messages:
+                session.heard()
+                show(message)
+                seen.resume_token = message.resume_token
 
     def show(message: WatchUsageResponse) -> None:
         if session.as_json:
