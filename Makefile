@@ -11,7 +11,7 @@ MAKEFLAGS += --no-builtin-rules
 BIN := .venv/bin
 STAMP := .venv/installed-for
 DIST := dist
-PYTHON_FOLDERS := $(wildcard services clients/python/earmark tests tools bench)
+PYTHON_FOLDERS := $(wildcard services clients/python/earmark clients/conformance tests tools bench)
 PROTO_FILES := $(wildcard proto/earmark/v1/*.proto)
 PIP_TOOLS := pip-tools==7.6.2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

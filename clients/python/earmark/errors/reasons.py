@@ -96,7 +96,7 @@ class Refused(EarmarkError, code=StatusCode.FAILED_PRECONDITION):
     """Nothing is wrong with the call, but the rules do not allow it as things are."""
 
 
-class InsufficientCredits(Refused, reason="INSUFFICIENT_CREDITS", code=StatusCode.RESOURCE_EXHAUSTED):
+class InsufficientCredits(Refused, reason="INSUFFICIENT_CREDITS"):
     """All figures are whole credits."""
 
     required = number("required")
@@ -148,7 +148,7 @@ class RequestIdReused(Refused, reason="REQUEST_ID_REUSED"):
     reused_id = text("requestId")
 
 
-class EtagMismatch(EarmarkError, reason="ETAG_MISMATCH", code=StatusCode.ABORTED):
+class EtagMismatch(EarmarkError, reason="ETAG_MISMATCH"):
     etag = text("etag")
     current_etag = text("currentEtag")
 

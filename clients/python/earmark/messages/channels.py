@@ -92,14 +92,16 @@ class Channels:
             channel.get_state(try_to_connect=True)
 
     async def close(self) -> None:
-        """Ends the calls that are under way."""
-        await asyncio.gather(*(channel.close() for channel in [*self._open, *self._own]))
+        """Ends the calls that are under way; no more can be made."""
+        channels, self._open = [*self._open, *self._own], []
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
         """As of a channel; each call goes to one that is up, by turns."""
         methods = [channel.unary_unary(*args, **kwargs) for channel in self._open]
         if len(methods) == 1:
-            return methods[0]
+            only: Callable[..., Awaitable[Any]] = methods[0]
+            return only
 
         async def call(request: Any, *, timeout: float, metadata: Any) -> Any:
             begun = asyncio.get_running_loop().time()

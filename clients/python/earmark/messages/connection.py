@@ -137,6 +137,7 @@ class Connection:
         request_id: str = "",
         seconds: float | None = None,
     ) -> Answer:
+        self._check_open()
         timeout = self._manner.timeout_seconds if seconds is None else seconds
         try:
             return await rpc(request, timeout=timeout, metadata=self._manner.metadata)
