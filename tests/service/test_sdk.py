@@ -195,6 +195,7 @@ async def test_each_of_several_has_its_own_error(sdk: Client, customer: str) -> 
     assert isinstance(bad.error, errors.AllocationNotFound)
     assert bad.error.request_id == "mine"
     checked = await sdk.check_all(customer, offerings=["sensor", "nothing"], allocations=["never"])
+    assert [(each.offering, each.allocation) for each in checked] == [("sensor", ""), ("nothing", ""), ("", "never")]
     assert [each.entitlement.state if each.entitlement else type(each.error) for each in checked] == [
         EntitlementState.ENTITLED,
         errors.OfferingNotFound,
@@ -221,12 +222,17 @@ async def test_what_could_not_be_meant_is_not_sent(sdk: Client) -> None:
     price: Any = 0.1
     with pytest.raises(TypeError, match=r"give '0\.1'"):
         await sdk.create_offering("data", price=price)
+    amount: Any = 0.1
+    with pytest.raises(TypeError, match="a price is exact"):
+        Price(credits_per_block=amount)
     with pytest.raises(ValueError, match="no time zone"):
         await sdk.forecast_usage("o-1", until=datetime(2027, 1, 1))
     with pytest.raises(ValueError, match="several are separated by commas"):
         Client("127.0.0.1:1,,127.0.0.1:2")
     with pytest.raises(ValueError, match="needs some time"):
         sdk.using(timeout_seconds=0)
+    with pytest.raises(ValueError, match="needs some time"):
+        sdk.using(timeout_seconds=float("inf"))
     with pytest.raises(RuntimeError, match="not open"):
         await Client("127.0.0.1:1").get_organization("o-1")
 

@@ -33,11 +33,21 @@ class Standing(grpc.GenericRpcHandler, health_pb2_grpc.HealthServicer):
         self.health = SERVING
         self.healthy = asyncio.Condition()
         self.asked_of_health = asyncio.Event()
+        self.listened_to = asyncio.Event()
+        self.peers: set[str] = set()
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        if handler_call_details.method.endswith("/WatchUsage"):
+            return grpc.unary_stream_rpc_method_handler(self.say_nothing)
         return grpc.unary_unary_rpc_method_handler(self.answer) if "earmark" in handler_call_details.method else None
 
+    async def say_nothing(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        self.listened_to.set()
+        await asyncio.Event().wait()
+        yield b""
+
     async def answer(self, request: bytes, context: Any) -> bytes:
+        self.peers.add(context.peer())
         self.seen.append(dict(context.invocation_metadata()))
         return Organization(name=f"organizations/{self.name}").SerializeToString()
 
@@ -128,6 +138,89 @@ async def test_an_attempt_is_the_only_one_where_nothing_is_tried_again() -> None
             async with asyncio.timeout(5):
                 with pytest.raises(errors.Unreachable):
                     await client.get_organization("o-1")
+
+
+async def test_several_connections_reach_one_address() -> None:
+    async with standing("a") as service, Client(service.address, connections=3) as client:
+        async with asyncio.timeout(10):
+            while len(service.peers) < 3:
+                await asked(client, 3)
+        await asked(client, 9)
+        assert len(service.peers) == 3
+
+
+async def test_a_watch_that_hears_nothing_fails_at_a_calls_deadline() -> None:
+    begun = asyncio.get_running_loop().time()
+    for retry in (None, Retry()):
+        async with standing("a") as service, Client(service.address, timeout_seconds=0.4, retry=retry) as client:
+            with pytest.raises(errors.Unreachable, match="Nothing was heard"):
+                await anext(client.watch_usage("o-1"))
+    assert asyncio.get_running_loop().time() - begun < 3
+
+
+async def test_a_silent_address_leaves_time_for_the_next_one() -> None:
+    async with (
+        standing("a") as one,
+        standing("b") as other,
+        Client([one.address, other.address], timeout_seconds=2) as client,
+    ):
+        watching = asyncio.ensure_future(anext(client.watch_usage("o-1")))
+        async with asyncio.timeout(2):
+            await asyncio.gather(one.listened_to.wait(), other.listened_to.wait())
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def test_a_client_that_is_closed_ends_what_waits_for_it() -> None:
+    async with standing("a") as service:
+        client = Client(service.address)
+        async with client:
+            watching = asyncio.ensure_future(anext(client.watch_usage("o-1")))
+            await service.listened_to.wait()
+        with pytest.raises(RuntimeError, match="not open"):
+            await watching
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.get_organization("o-1")
+        with pytest.raises(RuntimeError, match="entered once"):
+            async with client:
+                pass
+
+
+async def test_a_thread_that_waits_is_woken_when_its_blocking_client_is_closed() -> None:
+    async with standing("a") as service:
+        client = sync.Client(service.address)
+        await asyncio.to_thread(client.__enter__)
+        watch = client.watch_usage("o-1")
+        waiting = asyncio.create_task(asyncio.to_thread(next, watch))
+        await service.listened_to.wait()
+        await asyncio.to_thread(client.__exit__)
+        with pytest.raises(RuntimeError, match="not open"):
+            await waiting
+        watch.close()
+
+
+async def test_a_blocking_call_where_it_would_wait_for_itself_is_refused() -> None:
+    def story() -> str:
+        with sync.Client("127.0.0.1:1", timeout_seconds=0.5) as client:
+            told: list[str] = []
+
+            def ask(_: errors.EarmarkError) -> None:
+                try:
+                    client.get_organization("o-1")
+                except RuntimeError as error:
+                    told.append(str(error))
+
+            with pytest.raises(errors.Unreachable):
+                next(client.watch_usage("o-1", on_disconnect=ask))
+            return told[0]
+
+    assert "would wait for itself" in await asyncio.to_thread(story)
+
+
+def test_a_key_without_its_certificate_is_refused_and_never_shown() -> None:
+    with pytest.raises(ValueError, match="go together"):
+        Tls(client_key=b"secret")
+    assert "secret" not in repr(Tls(client_key=b"secret", client_certificate=b"certificate"))
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="makes its certificates with the command openssl")

@@ -76,7 +76,7 @@ def test_a_reason_of_a_later_release_is_of_the_class_of_its_code() -> None:
     assert type(error("NEW_AND_BUSY", StatusCode.UNAVAILABLE)) is errors.Unavailable
     assert type(error("NEW", StatusCode.DATA_LOSS)) is EarmarkError
     assert type(error("NEW", StatusCode.RESOURCE_EXHAUSTED)) is EarmarkError, "not one whose figures it does not have"
-    assert type(error("NEW", StatusCode.ABORTED)) is EarmarkError
+    assert type(error("NEW", StatusCode.ABORTED)) is errors.Aborted
     assert error("NEW", StatusCode.NOT_FOUND).reason == "NEW"
 
 

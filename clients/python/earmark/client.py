@@ -31,6 +31,9 @@ class Client(Allocations, Subscriptions, Organizations, Catalog, Looking):
     What exists is named by its id or its resource name, what is new by its id. Every method raises EarmarkError, of
     the class of its reason; ValueError and TypeError mean that nothing was sent.
 
+    It is entered once, and used on the event loop that it was entered on. When it is closed, what is still under way
+    ends with RuntimeError, as does what is begun later; calls that travel together are finished first.
+
     What may pass is tried again within the deadline. A mutation keeps its request id, a new one unless one is given,
     so it takes effect at most once.
 
@@ -75,9 +78,11 @@ class Client(Allocations, Subscriptions, Organizations, Catalog, Looking):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._coalescer:
-            await self._coalescer.close()
-        await self._messages.__aexit__()
+        try:
+            if self._coalescer:
+                await self._coalescer.close()
+        finally:
+            await self._messages.__aexit__()
 
     def using(self, *, actor: str | None = None, timeout_seconds: float | None = None) -> Self:
         """The same client over the same connections, for another actor or with another deadline."""

@@ -1,6 +1,6 @@
 """Switching offerings on and off, and whether they may be used."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from earmark import names
 from earmark.calls.base import Calls
@@ -158,7 +158,17 @@ class Allocations(Calls):
         Raises OrganizationNotFound.
         """
         answer = await self._messages.check_entitlements(organization, offerings=offerings, allocations=allocations)
-        return [answers.entitlement_result(each) for each in answer.results]
+        of_offerings, of_allocations = answer.results[: len(offerings)], answer.results[len(offerings) :]
+        return [
+            *(
+                answers.entitlement_result(found, offering=each)
+                for each, found in zip(offerings, of_offerings, strict=True)
+            ),
+            *(
+                answers.entitlement_result(found, allocation=each)
+                for each, found in zip(allocations, of_allocations, strict=True)
+            ),
+        ]
 
     async def get_allocation(self, organization: str, allocation: str) -> Allocation:
         """Raises OrganizationNotFound, AllocationNotFound."""
@@ -172,7 +182,7 @@ class Allocations(Calls):
         state: AllocationState | None = None,
         labels: Mapping[str, str] | None = None,
         page_size: int = 0,
-    ) -> AsyncIterator[Allocation]:
+    ) -> AsyncGenerator[Allocation, None]:
         """By organization and id; of all organizations unless one is given. Raises OrganizationNotFound."""
         found = self._messages.list_allocations(
             organization,

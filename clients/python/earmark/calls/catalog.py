@@ -1,6 +1,6 @@
 """The offerings and their prices."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from decimal import Decimal
 
 from earmark.calls.base import Calls
@@ -73,7 +73,7 @@ class Catalog(Calls):
         """Raises OfferingNotFound."""
         return resources.offering(await self._messages.get_offering(offering))
 
-    async def list_offerings(self, *, page_size: int = 0) -> AsyncIterator[Offering]:
+    async def list_offerings(self, *, page_size: int = 0) -> AsyncGenerator[Offering, None]:
         """All, by id."""
         async for each in self._messages.list_offerings(page_size=page_size):
             yield resources.offering(each)

@@ -1,6 +1,6 @@
 """Customers and their overdrafts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from earmark.calls.base import Calls
 from earmark.reading import answers, resources
@@ -64,7 +64,7 @@ class Organizations(Calls):
         """Raises OrganizationNotFound."""
         return resources.organization(await self._messages.get_organization(organization))
 
-    async def list_organizations(self, *, page_size: int = 0) -> AsyncIterator[Organization]:
+    async def list_organizations(self, *, page_size: int = 0) -> AsyncGenerator[Organization, None]:
         """All, by id; the figures of each are those at its own `balance.as_of`."""
         async for each in self._messages.list_organizations(page_size=page_size):
             yield resources.organization(each)

@@ -1,6 +1,6 @@
 """Purchases of credits."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime, timedelta
 
 from earmark import names
@@ -113,7 +113,7 @@ class Subscriptions(Calls):
 
     async def list_subscriptions(
         self, organization: str = names.EVERY, *, state: SubscriptionState | None = None, page_size: int = 0
-    ) -> AsyncIterator[Subscription]:
+    ) -> AsyncGenerator[Subscription, None]:
         """By organization and id; of all organizations unless one is given. Raises OrganizationNotFound."""
         chosen = resources_pb2.Subscription.State.Value(state or "STATE_UNSPECIFIED")
         async for each in self._messages.list_subscriptions(organization, state=chosen, page_size=page_size):

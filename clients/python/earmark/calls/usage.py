@@ -1,6 +1,6 @@
 """What organizations have, hold, had and will have."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 
@@ -61,7 +61,7 @@ class Looking(Calls):
         after_revision: int = 0,
         newest_first: bool = False,
         page_size: int = 0,
-    ) -> AsyncIterator[Entry]:
+    ) -> AsyncGenerator[Entry, None]:
         """By organization and revision; of all organizations unless one is given.
 
         start, end: only those that took effect in `[start, end)`.
@@ -93,7 +93,8 @@ class Looking(Calls):
         """Every change from a revision or a resume token on; without either a snapshot, then every later change.
 
         Never ends by itself. What breaks off, or is silent for so long, is resumed where it was, so each entry comes
-        once and none is left out; `on_disconnect` is told. The first event must come within a call's deadline.
+        once and none is left out; `on_disconnect` is told, where the client works: in the blocking one that is another
+        thread, which must not call it. The first event must come within a call's deadline.
         Raises OrganizationNotFound; and CannotResume where what was seen is no longer in the ledger: begin anew.
         """
         messages = self._messages.watch_usage(

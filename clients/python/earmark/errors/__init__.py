@@ -6,6 +6,7 @@
 
 from earmark.errors.base import EarmarkError, Figure
 from earmark.errors.reasons import (
+    Aborted,
     AllocationAlreadyExists,
     AllocationNotFound,
     AlreadyExists,
@@ -47,6 +48,7 @@ from earmark.errors.reasons import (
 )
 
 __all__ = [
+    "Aborted",
     "AllocationAlreadyExists",
     "AllocationNotFound",
     "AlreadyExists",

@@ -79,10 +79,11 @@ class EarmarkError(Exception):
     def is_outcome_open(self) -> bool:
         """Whether a mutation may have taken effect nevertheless. The same call with `request_id` finds out.
 
-        An earlier attempt counts as well: a later one that was put off says nothing of what became of it.
+        An earlier attempt counts as well: a later one that was put off, or that Earmark itself did not see, says
+        nothing of what became of it.
         """
         is_open = self.reason in ("OUTCOME_UNKNOWN", "INTERNAL") or (not self.reason and self.code in _OPEN)
-        return is_open or (self._was_open and self.code is grpc.StatusCode.UNAVAILABLE)
+        return is_open or (self._was_open and (not self.reason or self.code is grpc.StatusCode.UNAVAILABLE))
 
     def after(self, earlier: "EarmarkError | None") -> Self:
         """This error, as that of an attempt after the earlier one of the same call."""

@@ -148,7 +148,11 @@ class RequestIdReused(Refused, reason="REQUEST_ID_REUSED"):
     reused_id = text("requestId")
 
 
-class EtagMismatch(EarmarkError, reason="ETAG_MISMATCH"):
+class Aborted(EarmarkError, code=StatusCode.ABORTED):
+    """Somebody else was faster. Read again, and decide anew."""
+
+
+class EtagMismatch(Aborted, reason="ETAG_MISMATCH"):
     etag = text("etag")
     current_etag = text("currentEtag")
 

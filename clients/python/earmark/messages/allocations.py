@@ -1,6 +1,6 @@
 """AllocationService."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -131,9 +131,9 @@ class Allocations(Connection):
         )
         return await self._call(self._allocation_service.ApplyOperations, request, call_id)
 
-    async def apply_once(self, request: pb.ApplyOperationsRequest) -> pb.ApplyOperationsResponse:
-        """One attempt, whatever becomes of it: whoever has a policy of its own decides about the next one."""
-        return await self._attempt(self._allocation_service.ApplyOperations, request)
+    async def apply_once(self, request: pb.ApplyOperationsRequest, seconds: float) -> pb.ApplyOperationsResponse:
+        """One attempt of so long a time: whoever has a policy of its own decides about the next one."""
+        return await self._attempt(self._allocation_service.ApplyOperations, request, seconds=seconds)
 
     async def check_entitlement(self, organization: str, *, offering: str = "", allocation: str = "") -> pb.Entitlement:
         """Whether it may be used now: one allocation, or all those of an offering together."""
@@ -171,7 +171,7 @@ class Allocations(Connection):
         state: Allocation.State.ValueType = Allocation.STATE_UNSPECIFIED,
         labels: Mapping[str, str] | None = None,
         page_size: int = 0,
-    ) -> AsyncIterator[Allocation]:
+    ) -> AsyncGenerator[Allocation, None]:
         """By organization and id; of all organizations unless one is given."""
         request = pb.ListAllocationsRequest(
             parent=names.organization(organization),

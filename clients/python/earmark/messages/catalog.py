@@ -1,6 +1,6 @@
 """CatalogService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ class Catalog(Connection):
         request = pb.GetOfferingRequest(name=names.offering(offering))
         return await self._call(self._catalog_service.GetOffering, request)
 
-    async def list_offerings(self, *, page_size: int = 0) -> AsyncIterator[Offering]:
+    async def list_offerings(self, *, page_size: int = 0) -> AsyncGenerator[Offering, None]:
         """All, by id."""
         request = pb.ListOfferingsRequest(page_size=page_size)
         async for page in self._pages(self._catalog_service.ListOfferings, request):

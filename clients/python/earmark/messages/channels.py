@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import grpc
 from grpc import aio
 
 READY: Final = grpc.ChannelConnectivity.READY
+NOT_OPEN: Final = "the client is not open: use it in a `with` block, `async with` for the async one"
 FAILED: Final = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 CHANNEL_OPTIONS: Final = (
@@ -36,12 +37,17 @@ class Tls:
     """PEM bytes. Without root certificates: gRPC's own. With a client key and its certificate: mutual TLS.
 
     server_name: the name in the allocators' certificate, where it is not that of the address.
+    Raises ValueError where a key comes without its certificate, or a certificate without its key.
     """
 
     root_certificates: bytes | None = None
-    client_key: bytes | None = None
+    client_key: bytes | None = field(default=None, repr=False)
     client_certificate: bytes | None = None
     server_name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.client_key is None) != (self.client_certificate is None):
+            raise ValueError("a client key and its certificate go together: give both, or neither")
 
     def credentials(self) -> grpc.ChannelCredentials:
         return grpc.ssl_channel_credentials(self.root_certificates, self.client_key, self.client_certificate)
@@ -81,20 +87,51 @@ class Channels:
         self._open: list[aio.Channel] = []
         self._own: set[aio.Channel] = set()
         self._turns = count()
+        self._closed: asyncio.Future[None] | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self._addresses)
 
     @property
     def is_open(self) -> bool:
-        return bool(self._open)
+        return self._closed is not None and not self._closed.done()
+
+    def check_open(self) -> None:
+        """Raises RuntimeError before it is open, and once it is closed."""
+        if not self.is_open:
+            raise RuntimeError(NOT_OPEN)
 
     def open(self) -> None:
+        if self._closed is not None:
+            raise RuntimeError("a client is entered once: make another one")
+        self._closed = asyncio.get_running_loop().create_future()
         self._open = [self._new(address) for address in self._addresses]
         for channel in self._open:
             channel.get_state(try_to_connect=True)
 
     async def close(self) -> None:
         """Ends the calls that are under way; no more can be made."""
-        channels, self._open = [*self._open, *self._own], []
-        await asyncio.gather(*(channel.close() for channel in channels))
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        await asyncio.gather(*(channel.close() for channel in [*self._open, *self._own]))
+
+    async def until(self, work: "asyncio.Future[Any]", seconds: float) -> bool:
+        """Whether it was done within the time; else it is cancelled. Raises RuntimeError if this is closed before."""
+        self.check_open()
+        assert self._closed is not None
+        try:
+            await asyncio.wait([work, self._closed], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self.check_open()
+            return work.done()
+        finally:
+            if not work.done():
+                work.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Raises RuntimeError as soon as this is closed."""
+        await self.until(asyncio.ensure_future(asyncio.sleep(seconds)), seconds + 1)
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Callable[..., Awaitable[Any]]:
         """As of a channel; each call goes to one that is up, by turns."""
@@ -118,6 +155,7 @@ class Channels:
     @asynccontextmanager
     async def own(self) -> AsyncIterator[aio.Channel]:
         """A channel for one attempt of a watch, to one address after the other."""
+        self.check_open()
         channel = self._new(self._addresses[next(self._turns) % len(self._addresses)])
         self._own.add(channel)
         try:

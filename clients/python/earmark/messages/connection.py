@@ -4,7 +4,6 @@ import asyncio
 import copy
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -17,7 +16,7 @@ from earmark.messages.retrying import Retry, may_pass
 
 ACTOR_METADATA: Final = "earmark-actor"
 TIMEOUT_SECONDS: Final = 10.0
-NOT_OPEN: Final = "the client is not open: use `async with Client(...) as client`"
+TIMEOUT_SECONDS_MAX: Final = 86_400.0
 
 Answer = TypeVar("Answer")
 
@@ -33,17 +32,14 @@ class Manner:
     def __post_init__(self) -> None:
         if not (self.actor.isascii() and self.actor.isprintable()):
             raise ValueError("the actor may hold printable ASCII characters only")
-        if self.timeout_seconds <= 0:
-            raise ValueError("a call needs some time: timeout_seconds must be above 0")
+        if not 0 < self.timeout_seconds <= TIMEOUT_SECONDS_MAX:
+            raise ValueError(
+                f"a call needs some time: timeout_seconds must be above 0, at most {TIMEOUT_SECONDS_MAX:g}"
+            )
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return ((ACTOR_METADATA, self.actor),) if self.actor else ()
-
-    @property
-    def first_seconds(self) -> float:
-        """How long a watch tries to begin."""
-        return self.timeout_seconds if self.retry else 0.0
 
 
 class Connection:
@@ -100,19 +96,10 @@ class Connection:
     def manner(self) -> Manner:
         return self._manner
 
-    def _own_channel(self) -> AbstractAsyncContextManager[aio.Channel]:
-        """A channel that shares its connection with no other, for one attempt of a watch."""
-        self._check_open()
-        return self._channels.own()
-
     @property
     def _channel(self) -> aio.Channel:
-        self._check_open()
+        self._channels.check_open()
         return cast(aio.Channel, self._channels)
-
-    def _check_open(self) -> None:
-        if not self._channels.is_open:
-            raise RuntimeError(NOT_OPEN)
 
     async def _call(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any, request_id: str = "") -> Answer:
         """Raises EarmarkError."""
@@ -128,7 +115,7 @@ class Connection:
                 pause = pause_seconds(self._manner.retry, failures, error)
                 if pause is None or clock() + pause >= end:
                     raise
-            await asyncio.sleep(pause)
+            await self._channels.pause(pause)
 
     async def _attempt(
         self,
@@ -137,12 +124,17 @@ class Connection:
         request_id: str = "",
         seconds: float | None = None,
     ) -> Answer:
-        self._check_open()
+        self._channels.check_open()
         timeout = self._manner.timeout_seconds if seconds is None else seconds
         try:
             return await rpc(request, timeout=timeout, metadata=self._manner.metadata)
         except aio.AioRpcError as error:
             raise EarmarkError.from_rpc(error, request_id) from error
+        except (asyncio.CancelledError, aio.UsageError):
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # It is not the caller who wants no more of it.
+                self._channels.check_open()
+            raise
 
     async def _mutate(self, rpc: aio.UnaryUnaryMultiCallable[Any, Answer], request: Any) -> Answer:
         """A call that carries a request id: the caller's, or a new one. It stays the same however often it is sent."""

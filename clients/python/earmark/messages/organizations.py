@@ -1,6 +1,6 @@
 """OrganizationService."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ class Organizations(Connection):
         request = pb.GetOrganizationRequest(name=names.organization(organization))
         return await self._call(self._organization_service.GetOrganization, request)
 
-    async def list_organizations(self, *, page_size: int = 0) -> AsyncIterator[Organization]:
+    async def list_organizations(self, *, page_size: int = 0) -> AsyncGenerator[Organization, None]:
         """All, by id; the figures of each are those at its own `balance.as_of`."""
         request = pb.ListOrganizationsRequest(page_size=page_size)
         async for page in self._pages(self._organization_service.ListOrganizations, request):

@@ -1,6 +1,6 @@
 """SubscriptionService."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -124,7 +124,7 @@ class Subscriptions(Connection):
         *,
         state: Subscription.State.ValueType = Subscription.STATE_UNSPECIFIED,
         page_size: int = 0,
-    ) -> AsyncIterator[Subscription]:
+    ) -> AsyncGenerator[Subscription, None]:
         """By organization and id; of all organizations unless one is given."""
         request = pb.ListSubscriptionsRequest(parent=names.organization(organization), state=state, page_size=page_size)
         async for page in self._pages(self._subscription_service.ListSubscriptions, request):

@@ -70,7 +70,7 @@ class Usage(Connection):
         after_revision: int = 0,
         newest_first: bool = False,
         page_size: int = 0,
-    ) -> AsyncIterator[Entry]:
+    ) -> AsyncGenerator[Entry, None]:
         """By organization and revision; of all organizations unless one is given.
 
         resource: its name, or `allocations/{allocation}` or `subscriptions/{subscription}`.
@@ -101,7 +101,7 @@ class Usage(Connection):
 
         Never ends by itself. What breaks off, or is silent for so long, is resumed where it was, so each entry
         comes once and none is left out; `on_disconnect` is told. The first message must come within a call's
-        deadline, or at once if nothing is tried again.
+        deadline, and if nothing is tried again in the first attempt.
         """
         if after_revision is not None and resume_token:
             raise ValueError("give either a revision or a resume token")
@@ -113,12 +113,13 @@ class Usage(Connection):
 
         @asynccontextmanager
         async def attempt() -> AsyncIterator[grpc.aio.UnaryStreamCall[pb.WatchUsageRequest, pb.WatchUsageResponse]]:
-            async with self._own_channel() as channel:
+            async with self._channels.own() as channel:
                 yield UsageServiceStub(channel).WatchUsage(request, metadata=self._manner.metadata)
 
         messages = follow(
             attempt,
-            first_seconds=self._manner.first_seconds,
+            self._channels,
+            self._manner,
             silence_seconds=silence_seconds,
             on_disconnect=on_disconnect,
         )
@@ -136,8 +137,8 @@ class Usage(Connection):
         """The newest balances of these organizations, or of all, whenever they change.
 
         Never ends by itself. What breaks off, or is silent for so long, begins anew, with every balance again;
-        `on_disconnect` is told. The first message must come within a call's deadline, or at once if nothing is
-        tried again.
+        `on_disconnect` is told. The first message must come within a call's deadline, and if nothing is tried
+        again in the first attempt.
         """
         request = pb.WatchBalancesRequest(names=[names.organization(each) for each in organizations])
 
@@ -145,12 +146,13 @@ class Usage(Connection):
         async def attempt() -> AsyncIterator[
             grpc.aio.UnaryStreamCall[pb.WatchBalancesRequest, pb.WatchBalancesResponse]
         ]:
-            async with self._own_channel() as channel:
+            async with self._channels.own() as channel:
                 yield UsageServiceStub(channel).WatchBalances(request, metadata=self._manner.metadata)
 
         messages = follow(
             attempt,
-            first_seconds=self._manner.first_seconds,
+            self._channels,
+            self._manner,
             silence_seconds=silence_seconds,
             on_disconnect=on_disconnect,
         )

@@ -85,8 +85,12 @@ def entitlement(message: allocation_service_pb2.Entitlement) -> Entitlement:
     )
 
 
-def entitlement_result(message: allocation_service_pb2.EntitlementResult) -> EntitlementResult:
+def entitlement_result(
+    message: allocation_service_pb2.EntitlementResult, *, offering: str = "", allocation: str = ""
+) -> EntitlementResult:
     return EntitlementResult(
+        offering=offering,
+        allocation=allocation,
         entitlement=entitlement(message.entitlement) if message.HasField("entitlement") else None,
         error=EarmarkError.from_status(message.status) if message.status.code else None,
     )

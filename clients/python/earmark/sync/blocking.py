@@ -1,16 +1,17 @@
 """How a blocking client waits for the async one, which runs on an event loop in a thread of its own."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Generator
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar, cast
 
 from earmark import client
+from earmark.messages.channels import NOT_OPEN
 
 T = TypeVar("T")
 
-NOT_OPEN: Final = "the client is not open: use `with Client(...) as client`"
 END: Final = object()
 SETTLE_SECONDS: Final = 1.0
 
@@ -23,11 +24,17 @@ class Background:
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._was_used = self._is_forked = False
+        os.register_at_fork(after_in_child=self._fork)
 
     def enter(self) -> None:
+        """Raises RuntimeError in a process that was forked off one that had used it: gRPC does not survive that."""
+        if self._is_forked:
+            raise RuntimeError("gRPC was used before this process was forked: start it anew (`spawn`), or open later")
         with self._lock:
             self._users += 1
             if self._users == 1:
+                self._was_used = True
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="earmark", daemon=True)
                 self._thread.start()
@@ -48,12 +55,32 @@ class Background:
         if self._loop is None:
             work.close()
             raise RuntimeError(NOT_OPEN)
+        if self.is_here:
+            work.close()
+            raise RuntimeError(
+                "a blocking call on the client's own loop, as from `on_disconnect`, would wait for itself"
+            )
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    @property
+    def is_here(self) -> bool:
+        """Whether whoever asks runs on the loop's own thread."""
+        return threading.current_thread() is self._thread
+
+    def end(self, items: Any) -> None:
+        """Closes an iterator of the loop; waits for that where one can. Nothing is left to close once the loop is."""
+        if self._loop is not None and self.is_here:
+            asyncio.run_coroutine_threadsafe(_close(items), self._loop)
+        elif self._loop is not None:
+            self.wait(_close(items))
+
+    def _fork(self) -> None:
+        self._is_forked = self._was_used
 
 
 BACKGROUND: Final = Background()
@@ -88,16 +115,19 @@ class Blocking:
             while (item := BACKGROUND.wait(_next(items))) is not END:
                 yield cast(T, item)
         finally:
-            BACKGROUND.wait(_close(items))
+            BACKGROUND.end(items)
 
 
 async def _settle() -> None:
-    """gRPC ends its own tasks a moment after what they were for."""
-    loop = asyncio.get_running_loop()
-    await loop.shutdown_asyncgens()
+    """gRPC ends its own tasks a moment after what they were for; what does not end is ended."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
+        _, left = await asyncio.wait(left, timeout=SETTLE_SECONDS)
+    for task in left:
+        task.cancel()
+    if left:
         await asyncio.wait(left, timeout=SETTLE_SECONDS)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def _next(items: AsyncIterator[T]) -> "T | object":

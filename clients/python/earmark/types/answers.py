@@ -96,6 +96,10 @@ class Entitlement:
 class EntitlementResult:
     """What was found about one of several: an entitlement, or an error."""
 
+    offering: str
+    """As asked for; empty where it was an allocation."""
+    allocation: str
+    """As asked for; empty where it was an offering."""
     entitlement: Entitlement | None
     error: EarmarkError | None
 

@@ -12,7 +12,9 @@ class Word(StrEnum):
     """A word of the contract. One that only a later release knows is kept as it is."""
 
     @classmethod
-    def _missing_(cls, value: object) -> Self:
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
         unknown = str.__new__(cls, value)
         unknown._name_ = unknown._value_ = str(value)
         return unknown
@@ -116,6 +118,11 @@ class Price:
     """From when on it is the price of what gets enabled; None, where one is made: from now on."""
     version: int = 0
     """1, 2, 3, ... of an offering; given by the server."""
+
+    def __post_init__(self) -> None:
+        given: object = self.credits_per_block
+        if isinstance(given, float):
+            raise TypeError(f"a price is exact: give Decimal('{given}'), not a float")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
