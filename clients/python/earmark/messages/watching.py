@@ -1,6 +1,7 @@
 """A stream that is taken up again wherever it breaks off."""
 
 import asyncio
+import copy
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
@@ -54,7 +55,8 @@ async def follow(
             goes_on = delivered or (manner.retry is not None and clock() + pause < begin_until)
             if not (goes_on and _is_mended(error)):
                 raise (told if told is not None and _is_silence(error) else error) from error.__cause__
-            told = error if error.reason else told
+            if error.reason:
+                told = copy.copy(error)  # Without its cause, which would keep the connection alive.
             if on_disconnect:
                 on_disconnect(error)
             await channels.pause(pause)
@@ -72,6 +74,8 @@ async def _next(call: grpc.aio.UnaryStreamCall[Any, Message], channels: Channels
     except asyncio.CancelledError:
         channels.check_open()
         raise
+    finally:
+        del reading  # It holds its error, whose traceback holds this frame: the call would live until it is collected.
     if message is grpc.aio.EOF:
         raise _lost("The stream has ended.")
     return cast(Message, message)
