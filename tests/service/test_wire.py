@@ -155,7 +155,7 @@ async def test_more_calls_than_there_is_room_for(pool: Pool, connection: Connect
 async def test_a_deadline_that_has_passed(
     allocator: AllocatorServer, organization: str, connection: Connection
 ) -> None:
-    async with MessageClient(allocator.address, timeout_seconds=0.0) as late:
+    async with MessageClient(allocator.address, timeout_seconds=1e-6) as late:
         with pytest.raises(EarmarkError) as caught:
             await late.update_organization(organization, display_name="x")
     # Whichever of the two notices first: gRPC, or the lane that finds that nobody waits.
