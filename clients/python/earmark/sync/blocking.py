@@ -40,11 +40,11 @@ class Background:
                 self._thread.start()
 
     def leave(self) -> None:
-        with self._lock:
+        with self._lock:  # Nobody begins anything meanwhile.
             self._users -= 1
             if self._users or self._loop is None or self._thread is None:
                 return
-            self.wait(_settle())
+            asyncio.run_coroutine_threadsafe(_settle(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -52,20 +52,27 @@ class Background:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """What it returns or raises. Interrupted by Ctrl-C, it is cancelled."""
-        if self._loop is None:
-            work.close()
-            raise RuntimeError(NOT_OPEN)
         if self.is_here:
             work.close()
             raise RuntimeError(
                 "a blocking call on the client's own loop, as from `on_disconnect`, would wait for itself"
             )
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = self._begin(work)
+        if future is None:
+            raise RuntimeError(NOT_OPEN)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T] | None":
+        """None if there is no loop: then it never begins."""
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                return None
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     @property
     def is_here(self) -> bool:
@@ -74,10 +81,12 @@ class Background:
 
     def end(self, items: Any) -> None:
         """Closes an iterator of the loop; waits for that where one can. Nothing is left to close once the loop is."""
-        if self._loop is not None and self.is_here:
+        if self.is_here and self._loop is not None:
             asyncio.run_coroutine_threadsafe(_close(items), self._loop)
-        elif self._loop is not None:
-            self.wait(_close(items))
+            return
+        closing = self._begin(_close(items))
+        if closing is not None:
+            closing.result()
 
     def _fork(self) -> None:
         self._is_forked = self._was_used
