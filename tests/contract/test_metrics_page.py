@@ -1,4 +1,4 @@
-"""docs/operating.md, Metrics: what it lists is what the processes say of themselves, no more and no less."""
+"""docs/operations.md, Metrics: what it lists is what the processes say of themselves, no more and no less."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.contract.page import code, doc
 from tests.support.monitored import Monitored, monitored_process, serving_at, until
 from tests.support.processes import ALLOCATOR, EXPIRY
 
-PATHS, METRICS = doc("operating.md")["Metrics"].tables
+PATHS, METRICS = doc("operations.md")["Metrics"].tables
 ROWS = {code(row["metric"])[0]: row for row in METRICS}
 NO_REDIS = "redis://127.0.0.1:1/0"
 
