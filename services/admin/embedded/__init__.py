@@ -5,6 +5,7 @@ For development, demonstration and tests; needs the extra `earmark-server[embedd
 
 from services.admin.embedded.child import Child, child
 from services.admin.embedded.errors import AddressInUseError, EmbeddedError, FolderInUseError
+from services.admin.embedded.machine import Machine, Tools, postgres_machine, postgres_tools
 from services.admin.embedded.postgresql import postgres
 from services.admin.embedded.valkey import redis
 from services.admin.embedded.workplace import Server
@@ -14,8 +15,12 @@ __all__ = [
     "Child",
     "EmbeddedError",
     "FolderInUseError",
+    "Machine",
     "Server",
+    "Tools",
     "child",
     "postgres",
+    "postgres_machine",
+    "postgres_tools",
     "redis",
 ]

