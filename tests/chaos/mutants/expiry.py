@@ -1,0 +1,10 @@
+"""The expiry worker, broken as CHAOS_MUTANT says."""
+
+import os
+
+from services.expiry.__main__ import main
+from tests.chaos.mutants.breaking import BREAKING
+
+if __name__ == "__main__":
+    BREAKING[os.environ["CHAOS_MUTANT"]]()
+    main()
