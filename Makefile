@@ -108,9 +108,26 @@ dist: $(STAMP) ## Build both wheels, and their sources, into dist/
 	  $(BIN)/pyproject-build --no-isolation --outdir $(DIST) "$$project"; \
 	done
 
+INPUTS ?= 100000
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Call the service wrongly in every way; INPUTS=100000 SEED=1
+	@exec $(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(if $(SEED),$(SEED),1) $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) ## Measure how fast it is here; ARGS="--rounds 1 --only hot,noop" are passed on
 	@exec $(BIN)/python -m bench $(ARGS)
+
+SEED ?=
+SECONDS ?= 240
+
+.PHONY: chaos
+chaos: $(STAMP) ## Real processes under faults, and what became of each call; SEED=7 SECONDS=60 are passed on
+	@exec $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS) $(ARGS)
+
+.PHONY: chaos-mutants
+chaos-mutants: $(STAMP) ## Break the code in one way after the other, and see which check finds it; ONLY=no_row_lock,...
+	@exec $(BIN)/python -m tests.chaos.mutants --only "$(ONLY)" $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: demo
 demo: $(STAMP) ## Start everything, tell the story of one organization, stop

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
@@ -88,7 +88,17 @@ class Gate(aio.ServerInterceptor):
                 request_deserializer=_tolerant(handler.request_deserializer),
                 response_serializer=_passing_bytes(handler.response_serializer),
             )
-        return handler
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _open_stream(method, handler.unary_stream, _readable),
+                request_deserializer=_tolerant(handler.request_deserializer),
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            _open_stream(method, handler.stream_stream, _all_readable),
+            request_deserializer=_tolerant(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
 
     def _call(self, method: str, behavior: Any, *, guarded: bool) -> Any:
         metrics = self._metrics.of(method)
@@ -178,6 +188,25 @@ def _readable(method: str, request: Any) -> Any:
         why = f"the bytes sent are no request of {method} ({request.why[:200]})"
         raise Refused(Reason.MALFORMED_MESSAGE, why, violations=(FieldViolation("", why),))
     return request
+
+
+async def _all_readable(method: str, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(method, request)
+
+
+def _open_stream(method: str, behavior: Any, read: Callable[[str, Any], Any]) -> Any:
+    """Of health or reflection: neither counted nor kept out, but what cannot be read is refused here too."""
+
+    async def answer(sent: Any, context: Context) -> None:
+        async with aclosing(behavior(read(method, sent), context)) as messages:
+            async for message in messages:
+                await context.write(message)
+
+    async def stream(sent: Any, context: Context) -> None:
+        await _refusing(method, context, answer(sent, context), lambda _: None)
+
+    return stream
 
 
 def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

@@ -72,10 +72,14 @@ def refusal_of(status: status_pb2.Status, code: str = "") -> Refusal:
 
 
 class ReflectedClient:
-    """Calls every method of the services in `earmark.v1` that the server names, by the method's name."""
+    """Calls every method of the services in `earmark.v1` that the server names, by the method's name.
 
-    def __init__(self, address: str) -> None:
+    `packages` are what else the services may be in.
+    """
+
+    def __init__(self, address: str, packages: tuple[str, ...] = ()) -> None:
         self._address = address
+        self._packages = (PACKAGE, *packages)
         self._channel = aio.insecure_channel(address)
         self.methods: dict[str, MethodDescriptor] = {}
 
@@ -113,7 +117,7 @@ class ReflectedClient:
         try:
             return await (called.read() if described.server_streaming else called)
         except aio.AioRpcError as error:
-            raise _refusal(error) from None
+            raise refusal_from(error) from None
         finally:
             called.cancel()
 
@@ -122,7 +126,7 @@ class ReflectedClient:
             database = ProtoReflectionDescriptorDatabase(channel)
             pool = DescriptorPool(database)
             for service in database.get_services():
-                if service.startswith(PACKAGE):
+                if service.startswith(self._packages):
                     for method in pool.FindServiceByName(service).methods:
                         self.methods[method.name] = method
                         _fetch(method.input_type, set())
@@ -138,7 +142,8 @@ def _fetch(descriptor: Descriptor, seen: set[str]) -> None:
                 _fetch(each.message_type, seen)
 
 
-def _refusal(error: aio.AioRpcError) -> Refusal:
+def refusal_from(error: aio.AioRpcError) -> Refusal:
+    """What the error of a call says."""
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
