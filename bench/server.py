@@ -101,7 +101,9 @@ async def serve(
     batch_calls_max: int, share_port: bool, settings: Settings, stop: asyncio.Event, monitoring: Monitoring
 ) -> None:
     try:
-        pool = await open_pool(settings.database_url, name=NAME, size=settings.database_connections)
+        pool = await open_pool(
+            settings.database_url, name=NAME, size=settings.database_connections, durability=settings.durability
+        )
     except CannotStart as error:
         sys.exit(f"{NAME}: {error}")
     async with (

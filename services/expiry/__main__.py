@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 async def work(settings: Settings, stop: asyncio.Event, monitoring: Monitoring) -> None:
     try:
-        pool = await open_pool(settings.database_url, name=NAME, size=settings.expiry_connections + 1)
+        pool = await open_pool(
+            settings.database_url, name=NAME, size=settings.expiry_connections + 1, durability=settings.durability
+        )
     except CannotStart as error:
         sys.exit(f"{NAME}: {error}")
     url, prefix = settings.redis_url, settings.notice_prefix

@@ -24,6 +24,8 @@ class Settings:
     """Redis 7 or newer, or Valkey, for notices. Not shown in logs: it may hold a password."""
     notice_prefix: str = "earmark.v1.organizations."
     """What a notice's channel begins with; the organization's id follows."""
+    durability: str = "disk"
+    """What the database must keep of what it has acknowledged: disk, standby or none."""
     listen_address: str = "127.0.0.1:50051"
     """Host and port of the allocator; port 0 takes a free one."""
     database_connections: int = 16
@@ -79,6 +81,7 @@ class Settings:
             "EARMARK_NOTICE_PREFIX must be 1 to 128 printable ASCII characters, no space and none of *?[]\\": bool(
                 NOTICE_PREFIX_PATTERN.match(self.notice_prefix)
             ),
+            "EARMARK_DURABILITY must be disk, standby or none": self.durability in ("disk", "standby", "none"),
             "EARMARK_LISTEN_ADDRESS must be host:port, the port 0 to 65535": _is_address(self.listen_address),
             "EARMARK_DATABASE_CONNECTIONS must be 1 to 1000": 1 <= self.database_connections <= 1000,
             "EARMARK_CALLS_MAX must be 1 to 1000000": 1 <= self.calls_max <= 1_000_000,

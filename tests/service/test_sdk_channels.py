@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from earmark import Client, Retry, Tls, errors, sync
 from earmark.v1.resources_pb2 import Organization
+from earmark.v1.usage_service_pb2 import WatchUsageRequest
 from tests.support.certificates import OPENSSL, make_authority, make_certificate
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -65,9 +68,37 @@ class Standing(grpc.GenericRpcHandler, health_pb2_grpc.HealthServicer):
             self.healthy.notify_all()
 
 
+class Leaving(Standing):
+    """Sends every watch away, and writes down whose it was."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.tried = asyncio.Condition()
+        self.watchers: list[tuple[float, str]] = []
+        """When each came, and its organization."""
+
+    async def say_nothing(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        async with self.tried:
+            now = asyncio.get_running_loop().time()
+            self.watchers.append((now, WatchUsageRequest.FromString(request).name))
+            self.tried.notify_all()
+        await context.abort(grpc.StatusCode.UNAVAILABLE)
+        yield b""
+
+    async def came(self, times: int, watchers: int) -> None:
+        """Returns once each of so many has come so often."""
+        async with self.tried:
+            await self.tried.wait_for(lambda: [n >= times for n in self._times()] == [True] * watchers)
+
+    def _times(self) -> list[int]:
+        return list(Counter(name for _, name in self.watchers).values())
+
+
 @asynccontextmanager
-async def standing(name: str, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Standing]:
-    server, service = aio.server(), Standing(name)
+async def standing(
+    name: str, credentials: grpc.ServerCredentials | None = None, kind: type[Standing] = Standing
+) -> AsyncIterator[Any]:
+    server, service = aio.server(), kind(name)
     server.add_generic_rpc_handlers((service,))
     health_pb2_grpc.add_HealthServicer_to_server(service, server)
     add = server.add_insecure_port if credentials is None else lambda at: server.add_secure_port(at, credentials)
@@ -170,6 +201,32 @@ async def test_a_silent_address_leaves_time_for_the_next_one() -> None:
             await asyncio.gather(one.listened_to.wait(), other.listened_to.wait())
         watching.cancel()
         await asyncio.wait([watching])
+
+
+async def test_each_watch_tries_one_address_after_the_other_whatever_others_try() -> None:
+    """Otherwise one of several may come to the same dead address again and again."""
+
+    async def watch(client: Client, organization: str) -> None:
+        async with aclosing(client.watch_usage(organization)) as messages:
+            async for _ in messages:
+                pass
+
+    watchers = ["o-1", "o-2", "o-3"]
+    async with (
+        standing("a", kind=Leaving) as a,
+        standing("b", kind=Leaving) as b,
+        Client([a.address, b.address], timeout_seconds=30) as client,
+    ):
+        watching = [asyncio.create_task(watch(client, each)) for each in watchers]
+        async with asyncio.timeout(20):
+            await asyncio.gather(a.came(2, len(watchers)), b.came(2, len(watchers)))
+        for each in watching:
+            each.cancel()
+        await asyncio.wait(watching)
+    tries = sorted([(*each, "a") for each in a.watchers] + [(*each, "b") for each in b.watchers])
+    for name in {name for _, name, _ in tries}:
+        places = [place for _, tried, place in tries if tried == name]
+        assert all(place != next_one for place, next_one in pairwise(places)), f"{name}: {places}"
 
 
 async def test_a_client_that_is_closed_ends_what_waits_for_it() -> None:

@@ -19,11 +19,12 @@ ADMIN: Final = "services.admin"
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's, but with these EARMARK_* variables and no others."""
+    """This process's, but with these EARMARK_* variables and no others. The tests' servers may lose everything."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EARMARK_")}
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(sys.path),
+        "EARMARK_DURABILITY": "none",
         **{f"EARMARK_{name.upper()}": value for name, value in settings.items()},
     }
 

@@ -30,7 +30,7 @@ import uvloop
 from services.admin import embedded
 from services.admin.catalog_file import SAMPLE_CATALOG
 from services.admin.testbed.world import NAME, NotSettled, Worlds
-from services.ledger.store import clock
+from services.ledger.store import clock, durability
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ def testbed(catalog: str) -> None:
     """
     parent = os.getppid()
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {NAME} %(levelname)s %(name)s: %(message)s")
-    logging.getLogger(clock.__name__).setLevel(logging.ERROR)  # That time can be moved is no news here.
+    for known in (clock, durability):  # That time can be moved, and nothing is kept, is no news here.
+        logging.getLogger(known.__name__).setLevel(logging.ERROR)
     for name in [name for name in os.environ if name.startswith("PG")]:  # The driver would read them.
         del os.environ[name]
     file = SAMPLE_CATALOG if catalog == SAMPLE else Path(catalog) if catalog else None

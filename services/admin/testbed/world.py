@@ -17,6 +17,7 @@ from services.ledger.starting import open_pool
 from services.ledger.store import clock
 from services.ledger.store.database import pooled
 from services.ledger.store.due import due_organizations
+from services.ledger.store.durability import NONE
 from services.ledger.store.migrate import migrate
 from services.notices.listener import Listener
 from services.notices.publisher import Publisher
@@ -48,7 +49,9 @@ class World:
     async def start(self) -> None:
         """From then on it serves at `port`."""
         settings = self._settings
-        pool = await open_pool(settings.database_url, name=NAME, size=settings.database_connections)
+        pool = await open_pool(
+            settings.database_url, name=NAME, size=settings.database_connections, durability=settings.durability
+        )
         self._pool = await self._opened.enter_async_context(pool)
         publisher = await self._opened.enter_async_context(Publisher(settings.redis_url, settings.notice_prefix))
         self._sweeper = Sweeper(
@@ -140,6 +143,7 @@ class Worlds:
         settings = Settings(
             database_url=self._url(database),
             redis_url=self.redis_url,
+            durability=NONE,  # Nothing is kept, and nobody counts on it.
             listen_address=f"{HOST}:0",
             shutdown_seconds=SHUTDOWN_SECONDS,
         )

@@ -1,8 +1,9 @@
 """Connections to Postgres: how they are made, and which failures mean that it is away."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -39,15 +40,36 @@ WRITE_BUFFER_BYTES: Final = 2**28
 LOCK_TIMEOUT_MS: Final = 150
 """One wait for a row lock with a pooled connection in hand; who needs longer waits outside the pool."""
 
+STANDBY_SECONDS: Final = 30.0
+"""So long a new connection waits for the standby, if nobody loses patience before."""
+
+BARRIER: Final = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
+SELECT pg_current_xact_id(), pg_logical_emit_message(true, 'earmark', '')
+"""
+"""One transaction, which changes nothing and waits for the standby as every commit does."""
+
+
+class NotPrimary(ConnectionError):
+    """The database is a standby, which takes no writes."""
+
+
+class StandbyAway(ConnectionError):
+    """What can be read here may not be on the standby: a failover may undo it."""
+
 
 async def connect_pool(url: str, *, name: str, size: int) -> Pool:
-    """A pool of up to `size` connections that are fit for the ledger's transactions."""
+    """A pool of up to `size` connections that are fit for the ledger's transactions.
+
+    Each is handed out once the standby, if commits wait for one, has all that can be seen through it: until then
+    whoever asks for it waits. Raises CANNOT_CONNECT, StandbyAway among them after 30 s.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
         command_timeout=None,
-        init=_never_pause_writing,
+        init=_made_fit,
         reset=_nothing_to_reset,
         server_settings={
             "application_name": name,
@@ -71,7 +93,43 @@ async def connect_pool(url: str, *, name: str, size: int) -> Pool:
     )
 
 
-async def _never_pause_writing(connection: Connection) -> None:
+async def _made_fit(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """What fails here closes the connection, and leaves nothing that waits at the server."""
+    _never_pause_writing(connection)
+    try:
+        await _wait_for_standby(connection)
+    except BaseException:
+        with suppress(Exception):
+            await connection.close(timeout=RELEASE_SECONDS)
+        raise
+
+
+async def _wait_for_standby(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """A server that crashed shows, once it is back, also what was waiting for its standby and was told nobody.
+
+    So nothing is read before a commit of our own has been waited for, which was written after all of that. Nothing
+    weaker than `on` is asked of commits, whatever is set for the server or the role. Raises NotPrimary or StandbyAway.
+    """
+    warnings: list[object] = []
+
+    def listener(_: object, message: object) -> None:
+        warnings.append(message)
+
+    connection.add_log_listener(listener)
+    try:
+        async with asyncio.timeout(STANDBY_SECONDS):
+            await connection.execute(BARRIER)
+        await asyncio.sleep(0)  # The listener is called on the loop's next turn.
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise NotPrimary(NotPrimary.__doc__) from error
+    except TimeoutError as error:
+        raise StandbyAway(StandbyAway.__doc__) from error
+    connection.remove_log_listener(listener)
+    if warnings:  # The server was told to wait no longer.
+        raise StandbyAway(str(warnings[0]))
+
+
+def _never_pause_writing(connection: Connection) -> None:
     """A driver that waits until it may go on writing would wait for ever if the connection is lost meanwhile."""
     driver: Any = connection
     driver._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)

@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.chaos.checks.books import Books, Known
 from tests.chaos.checks.claims import words_of
-from tests.chaos.checks.values import balance_figures, entry_figures, unlike
+from tests.chaos.checks.values import balance_figures, entry_figures, micros, unlike
 from tests.chaos.checks.verdict import Verdict
 from tests.chaos.history import Heard
 
@@ -48,19 +48,38 @@ def a_notice_is_never_ahead(books: Books, verdict: Verdict) -> None:
 
 def notices_catch_up(books: Books, verdict: Verdict) -> None:
     """A notice of each revision, or a later one, comes within 2 s of its being known, while nothing is disturbed."""
-    calm = Calm(joined(_disturbances(books)))
-    heard = _heard_by_organization(books.heard)
+    calm, deaf = Calm(joined(_disturbances(books))), joined(_deaf(books.heard), within=0)
+    heard, clock = _heard_by_organization(books.heard), _monotonic_less_wall(books)
     for organization, known in sorted(books.known.items()):
-        notices = heard.get(organization, Known([], []))
+        ledger, notices = books.ledger(organization), heard.get(organization, Known([], []))
         for known_at, revision in _risings(known):
             due = calm.after(known_at) + LATE_SECONDS
             index = bisect_left(notices.revisions, revision)
             came_at = notices.times[index] if index < len(notices.times) else inf
+            entry = ledger.at(revision)
+            written_at = min(known_at, micros(entry.recorded_time) / 1e6 + clock) if entry else known_at
             in_time = came_at < inf and came_at <= due
-            if in_time or due <= books.ended:
+            if in_time or (due <= books.ended and not _overlaps(deaf, written_at, due)):
                 what = f"{organization}, revision {revision} known at {known_at:.3f}, a notice due by {due:.3f}, came"
                 when = "never" if came_at == inf else f"at {came_at:.3f}"
                 verdict.judge("" if in_time else f"{what} {when}")
+
+
+def _monotonic_less_wall(books: Books) -> float:
+    """What turns the seconds of recorded times into those of histories, or into slightly earlier ones."""
+    differences = [
+        claims[0].call.started - micros(run.first.recorded_time) / 1e6
+        for claims in books.claims_by_key.values()
+        if len(claims) == 1 and claims[0].outcome == "ok"
+        for run in books.runs_of(claims[0])
+    ]
+    return max(differences, default=-inf)
+
+
+def _overlaps(spans: list[Span], begin: float, end: float) -> bool:
+    """spans: in order, none of which touches another."""
+    index = bisect_right(spans, end, key=lambda span: span[0]) - 1
+    return index >= 0 and spans[index][1] >= begin
 
 
 @dataclass(frozen=True)
@@ -76,11 +95,11 @@ class Calm:
         return max(at, self.spans[index][1]) if index >= 0 else at
 
 
-def joined(spans: Iterable[Span]) -> list[Span]:
-    """In order; those with less than LATE_SECONDS between are one."""
+def joined(spans: Iterable[Span], within: float = LATE_SECONDS) -> list[Span]:
+    """In order; those with no more between than `within`, in seconds, are one."""
     joined: list[Span] = []
     for begin, end in sorted(spans):
-        if joined and begin <= joined[-1][1] + LATE_SECONDS:
+        if joined and begin <= joined[-1][1] + within:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((begin, end))
@@ -91,13 +110,17 @@ def _disturbances(books: Books) -> Iterator[Span]:
     for fault in books.faults:
         if DISTURBING & set(fault.disturbs):
             yield (fault.began, fault.ended)
-    since = -inf  # Before it is connected for the first time it hears nothing.
-    for heard in sorted((heard for heard in books.heard if heard.what != "notice"), key=lambda heard: heard.at):
-        if heard.what == "connected":
-            yield (since, heard.at)
+
+
+def _deaf(heard: Iterable[Heard]) -> Iterator[Span]:
+    """When the listener was not connected: what was published then, nobody publishes again for its sake."""
+    since = -inf
+    for each in sorted((each for each in heard if each.what != "notice"), key=lambda each: each.at):
+        if each.what == "connected":
+            yield (since, each.at)
             since = inf
         else:
-            since = min(since, heard.at)
+            since = min(since, each.at)
     if since < inf:
         yield (since, inf)
 

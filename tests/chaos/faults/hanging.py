@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.chaos.faults.kind import CATCH_SECONDS, Chances, Doing, Kind, seconds_between
 from tests.chaos.history import Fault
+from tests.chaos.statements import Moment
 from tests.chaos.world import World
 
 
@@ -18,11 +19,12 @@ async def cut_hanging_commit(world: World, chances: Chances) -> Fault:
     victim = world.allocators[chances["which"]]
     doing = Doing("commit_cut_hanging", victim.postgres.name, "postgres", "allocator")
     await world.with_pair(world.pair.pause_standby)
-    await world.commit_in_flight(CATCH_SECONDS)
-    before = victim.postgres.unanswered
-    victim.postgres.cut()
+
+    def act() -> None:
+        victim.postgres.cut()
+
+    hit = await victim.postgres.catch_commit(Moment.SENT, act, CATCH_SECONDS)
     await asyncio.sleep(chances["away_seconds"])
-    hit = victim.postgres.unanswered - before
     await world.with_pair(world.pair.resume_standby)
     await world.with_pair(world.pair.await_sync)
     return doing.ended(hit.commits, f"cut off for {chances['away_seconds']} s while it hung: {hit}")

@@ -1,7 +1,7 @@
 """The connections to the allocators: calls go by turns to those that are up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -152,11 +152,15 @@ class Channels:
         """Stubs ask for it; streams have channels of their own."""
         return None
 
+    def turns(self) -> Iterator[int]:
+        """Of one watch: it begins where the calls of all are, and then no other one's attempts skip an address."""
+        return count(next(self._turns))
+
     @asynccontextmanager
-    async def own(self) -> AsyncIterator[aio.Channel]:
-        """A channel for one attempt of a watch, to one address after the other."""
+    async def own(self, turns: Iterator[int]) -> AsyncIterator[aio.Channel]:
+        """A channel for one attempt of a watch, to the address whose turn it is."""
         self.check_open()
-        channel = self._new(self._addresses[next(self._turns) % len(self._addresses)])
+        channel = self._new(self._addresses[next(turns) % len(self._addresses)])
         self._own.add(channel)
         try:
             yield channel

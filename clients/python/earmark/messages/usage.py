@@ -111,9 +111,11 @@ class Usage(Connection):
         elif after_revision is not None:
             request.after_revision = after_revision
 
+        turns = self._channels.turns()
+
         @asynccontextmanager
         async def attempt() -> AsyncIterator[grpc.aio.UnaryStreamCall[pb.WatchUsageRequest, pb.WatchUsageResponse]]:
-            async with self._channels.own() as channel:
+            async with self._channels.own(turns) as channel:
                 yield UsageServiceStub(channel).WatchUsage(request, metadata=self._manner.metadata)
 
         messages = follow(
@@ -142,11 +144,13 @@ class Usage(Connection):
         """
         request = pb.WatchBalancesRequest(names=[names.organization(each) for each in organizations])
 
+        turns = self._channels.turns()
+
         @asynccontextmanager
         async def attempt() -> AsyncIterator[
             grpc.aio.UnaryStreamCall[pb.WatchBalancesRequest, pb.WatchBalancesResponse]
         ]:
-            async with self._channels.own() as channel:
+            async with self._channels.own(turns) as channel:
                 yield UsageServiceStub(channel).WatchBalances(request, metadata=self._manner.metadata)
 
         messages = follow(
