@@ -1,19 +1,15 @@
 """The allocator process: `earmark-allocator`."""
 
 import asyncio
-import logging
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from services.allocator.processes import SHARE_PORT, CannotShare, leave_with_parent, serve_with
 from services.allocator.server import AllocatorServer
-from services.ledger.starting import CannotStart, open_pool
-from services.ledger.store.database import Pool
+from services.ledger.starting import CannotStart, closing, open_pool
 from services.notices.listener import Listener
 from services.notices.metrics import export_publisher
 from services.notices.publisher import Publisher
@@ -22,9 +18,6 @@ from services.runtime.process import read_settings, run, stop_on_signals
 from services.runtime.settings import Settings
 
 NAME = "earmark-allocator"
-CLOSE_SECONDS: Final = 0.5
-
-log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, monitoring: Monitoring, *, share_port: bool = False) -> None:
@@ -34,7 +27,7 @@ async def serve(settings: Settings, stop: asyncio.Event, monitoring: Monitoring,
         )
     except CannotStart as error:
         sys.exit(f"{NAME}: {error}")
-    async with _closing(pool), Publisher(settings.redis_url, settings.notice_prefix) as publisher:
+    async with closing(pool), Publisher(settings.redis_url, settings.notice_prefix) as publisher:
         export_publisher(monitoring.registry, publisher)
         server = AllocatorServer(settings, pool, monitoring.registry, publisher.publish, share_port=share_port)
         await _start(server, settings)
@@ -49,22 +42,6 @@ async def serve(settings: Settings, stop: asyncio.Event, monitoring: Monitoring,
             await server.stop()
             for each in beside:
                 each.cancel()
-
-
-@asynccontextmanager
-async def _closing(pool: Pool) -> AsyncIterator[None]:
-    """Closes it after the block; whoever has not given a connection back soon after is cut off from it.
-
-    A commit whose standby is gone may wait for ever, and must not be cancelled. Cut off, it goes on waiting by itself.
-    """
-    try:
-        yield
-    finally:
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await pool.close()  # Given up, it terminates its connections.
-        except TimeoutError:
-            log.warning("stopped while the database had not answered yet")
 
 
 async def _start(server: AllocatorServer, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from services.expiry.metrics import ExpiryMetrics, export_republisher
 from services.expiry.republish import Republisher
 from services.expiry.sweep import Sweeper
-from services.ledger.starting import CannotStart, open_pool
+from services.ledger.starting import CannotStart, closing, open_pool
 from services.ledger.transaction import Away, Busy
 from services.notices.metrics import export_publisher
 from services.notices.publisher import Publisher
@@ -29,7 +29,7 @@ async def work(settings: Settings, stop: asyncio.Event, monitoring: Monitoring) 
     except CannotStart as error:
         sys.exit(f"{NAME}: {error}")
     url, prefix = settings.redis_url, settings.notice_prefix
-    async with pool, Publisher(url, prefix) as publisher:
+    async with closing(pool), Publisher(url, prefix) as publisher:
         metrics = ExpiryMetrics(monitoring.registry)
         sweeper = Sweeper(
             pool,
@@ -46,7 +46,13 @@ async def work(settings: Settings, stop: asyncio.Event, monitoring: Monitoring) 
         log.info("sweeping every %s s", settings.expiry_interval_seconds)
         async with asyncio.TaskGroup() as group:
             republishing = group.create_task(republisher.run())
-            await _sweep_until(stop, sweeper, settings.expiry_interval_seconds)
+            sweeping = group.create_task(_sweep_until(stop, sweeper, settings.expiry_interval_seconds))
+            await stop.wait()
+            await asyncio.wait([sweeping], timeout=settings.shutdown_seconds)
+            if not sweeping.done():
+                log.warning("stopped while the database had not answered yet")
+                pool.terminate()  # Not cancelled: a commit that waits for its standby goes on waiting by itself.
+            await sweeping
             republishing.cancel()
 
 

@@ -40,7 +40,8 @@ async def durably(connection: Connection, committing: Coroutine[Any, Any, T]) ->
     warnings: list[object] = []
 
     def listener(_: object, message: asyncpg.PostgresLogMessage) -> None:
-        warnings.append(message)
+        if not isinstance(message, asyncpg.AdminShutdownError | asyncpg.CrashShutdownError):
+            warnings.append(message)  # A server that goes away says so too, after a commit that is well.
 
     connection.add_log_listener(listener)
     try:

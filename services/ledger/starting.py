@@ -1,5 +1,9 @@
-"""What every process does with the database before it serves."""
+"""What every process does with the database before it serves, and after."""
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -11,6 +15,9 @@ from services.ledger.store.migrate import SchemaMismatch, check_schema
 
 LOOK_SECONDS: Final = 5.0
 """For finding out which standby is waited for."""
+CLOSE_SECONDS: Final = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class CannotStart(Exception):
@@ -43,6 +50,22 @@ async def open_pool(url: str, *, name: str, size: int, durability: str) -> Pool:
         await pool.close()
         raise CannotStart(str(error)) from error
     return pool
+
+
+@asynccontextmanager
+async def closing(pool: Pool) -> AsyncIterator[None]:
+    """Closes it after the block; whoever has not given a connection back soon after is cut off from it.
+
+    A commit whose standby is gone may wait for ever, and must not be cancelled. Cut off, it goes on waiting by itself.
+    """
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()  # Given up, it terminates its connections.
+        except TimeoutError:
+            log.warning("stopped while the database had not answered yet")
 
 
 async def _why_commits_wait(url: str) -> str:

@@ -1,7 +1,9 @@
-"""An allocator that is told to stop while the standby is gone: no commit ends, and the process does all the same."""
+"""Processes that are told to stop while the standby is gone: no commit ends, and they do all the same."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -10,11 +12,12 @@ import pytest
 
 from earmark import EarmarkError
 from earmark.messages import MessageClient
+from services.admin import embedded
 from services.ledger.store.database import Connection
 from services.ledger.store.migrate import migrate
 from tests.support.books import comes_true
 from tests.support.cluster import Cluster, cluster
-from tests.support.processes import ended, running_allocator
+from tests.support.processes import EXPIRY, NO_REDIS, ended, environment, running_allocator
 
 SHUTDOWN_SECONDS: Final = 1.0
 STOPS_WITHIN_SECONDS: Final = 2 * SHUTDOWN_SECONDS + 3.0
@@ -22,6 +25,7 @@ STOPS_WITHIN_SECONDS: Final = 2 * SHUTDOWN_SECONDS + 3.0
 DEADLINE_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 30.0
 WAIT_FOR_THE_STANDBY: Final = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+EXPIRIES: Final = "SELECT count(*) FROM entry WHERE kind = 'SUBSCRIPTION_EXPIRED'"
 UPDATES: Final = "SELECT count(*) FROM entry WHERE kind = 'ORGANIZATION_UPDATED'"
 
 
@@ -88,3 +92,39 @@ async def the_same_calls_find_out(pair: Cluster, primary: Connection) -> None:
                 answer = await client.update_organization(each, display_name="new", request_id="r-1")
                 assert answer.balance.revision == 2
     assert await primary.fetchval(UPDATES) == 2
+
+
+async def test_a_worker_stops_in_time_and_the_commit_that_hangs_is_not_cancelled(
+    pair: Cluster, primary: Connection
+) -> None:
+    settings = environment(
+        database_url=pair.primary.url,
+        redis_url=NO_REDIS,
+        shutdown_seconds=str(SHUTDOWN_SECONDS),
+        log_level="ERROR",
+    )
+    with (
+        running_allocator(pair.primary.url) as (_, address),
+        embedded.child([sys.executable, "-m", EXPIRY], env=settings) as worker,
+    ):
+        await comes_true(lambda: is_connected(primary, "earmark-expiry"))
+        async with MessageClient(address) as client:
+            await client.create_organization("ends")
+            end = datetime.now(UTC) + timedelta(seconds=1.5)
+            await client.create_subscription("ends", credits=10, end_time=end, grace_period=timedelta())
+        await asyncio.to_thread(pair.lose_standby)
+        await commit_waits(primary)
+        worker.terminate()
+        async with asyncio.timeout(STOPS_WITHIN_SECONDS):
+            assert await ended(worker) == 0
+    assert await primary.fetchval(EXPIRIES) == 0
+    await asyncio.to_thread(pair.start_standby)
+    await comes_true(lambda: is_settled(primary))
+
+
+async def is_connected(connection: Connection, name: str) -> bool:
+    return bool(await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", name))
+
+
+async def is_settled(connection: Connection) -> bool:
+    return bool(await connection.fetchval(EXPIRIES) == 1)
