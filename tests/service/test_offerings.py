@@ -76,6 +76,20 @@ async def test_a_price_from_a_day_to_come(
     assert "in the past" in error.message
 
 
+async def test_a_price_that_was_changed_for_one_instant_can_be_changed_back(
+    client: MessageClient, organization: str, advance: Advance, connection: Connection
+) -> None:
+    await buy(client, organization, 1_000)
+    await client.create_offering("data", price=price(10))
+    tomorrow = await now(connection) + DAY
+    for credits in (25, 40, 25):
+        changed = await client.update_offering("data", price=price(credits, effective_time=tomorrow))
+    assert [each.credits_per_block for each in changed.prices] == ["10", "25", "40", "25"]
+    await advance(DAY)
+    then = await client.enable_allocation(organization, offering="data", units=1)
+    assert then.allocation.credits == 25
+
+
 async def test_the_same_price_is_no_new_version(client: MessageClient) -> None:
     created = await client.create_offering("data", price=price("2.50"))
     same = await client.update_offering("data", price=price("2.5"), display_name="")

@@ -1,5 +1,6 @@
 """One life of an organization, lived over the wire and in the model, and compared after every step."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,17 +26,39 @@ class WiredLife:
         self.wording = Wording(f"life-{seed}", f"l{seed}.")
         self._client, self._clock, self._connection = client, clock, connection
         self._first_answers: dict[str, bytes] = {}
+        self._creation: Fields = {}
+        self._created: Any = None
 
-    async def begin(self) -> None:
+    async def begin(self, *, overdraft_limit: int = 0, overdraft_unlimited: bool = False, request_id: str = "") -> None:
         await self._clock.set(self.now)
-        for name, offering in self.catalogue.offerings.items():
-            await self._client.call("CreateOffering", **self.wording.creation(name, offering))
-        await self._client.call("CreateOrganization", organization_id=self.wording.organization)
+        offered = self.catalogue.offerings.items()
+        await asyncio.gather(*(self._client.call("CreateOffering", **self.wording.creation(*each)) for each in offered))
+        overdraft: Fields = {"overdraft_limit": overdraft_limit, "overdraft_unlimited": overdraft_unlimited}
+        self.model = HonestOrganization(self.catalogue, self.now, **overdraft, request_id=request_id or None)
+        named = {"organization_id": self.wording.organization, "organization": overdraft}
+        self._creation = {**named, "request_id": request_id}
+        self._created = await self._client.call("CreateOrganization", **self._creation)
 
-    async def take(self, step: Step, number: int) -> None:
-        """Both take the step; raises AssertionError where they come to differ."""
-        self.now += step.wait
+    async def create_again(self) -> None:
+        """The same call is answered as it was first; one under another id finds that it is there already."""
+        assert await self._ask("CreateOrganization", self._creation) == self._created
+        answer = await self._ask("CreateOrganization", {**self._creation, "request_id": "another"})
+        assert isinstance(answer, Refusal)
+        assert answer.reason == "ORGANIZATION_ALREADY_EXISTS"
+        self.model.settle(self.now)
+
+    async def move(self, wait: int) -> None:
+        """Time passes, so many microseconds, and nobody calls."""
+        self.now += wait
         await self._clock.set(self.now)
+
+    async def take(self, step: Step, number: int) -> Any:
+        """Both take the step: the answer on the wire, or the Refusal.
+
+        Raises AssertionError where they come to differ.
+        """
+        if step.wait:
+            await self.move(step.wait)
         method, fields = self.wording.request(step, number)
         answer = await self._ask(method, fields)
         if step.call == "change_price":
@@ -50,6 +73,7 @@ class WiredLife:
         else:
             self._compare(step, answer)
             self._compare_replay(fields, answer)
+        return answer
 
     async def compare_at_the_end(self) -> None:
         """Every entry, every list and every single resource."""

@@ -28,26 +28,30 @@ class WiredLooks:
         """Every step of a history that was over when it was seen."""
         self._asked: list[tuple[int, int, Step]] = []
 
+    def toss(self, seed: int) -> None:
+        """Decides what is looked at from now on."""
+        self._dice = random.Random(seed)
+
     async def look(self) -> None:
         self._lived.model.settle(self._lived.now)
-        await self._look_at_usage()
-        await self._look_at_entitlements()
-        await self._look_ahead()
-        await self._look_at_an_estimate()
+        await self.look_at_usage()
+        await self.look_at_entitlements()
+        await self.look_ahead()
+        await self.look_at_an_estimate()
         for step in Step:
-            await self._look_at_history(*rules.window(self._lived.model.entries, step, 30, self._dice), step)
-        await self._look_at_entries()
+            await self.look_at_history(*rules.window(self._lived.model.entries, step, 30, self._dice), step)
+        await self.look_at_entries()
 
     async def look_back(self) -> None:
         """At the whole life, and again at every part of its history that was asked before."""
         entries = self._lived.model.entries
         first = entries[0].effective // DAY * DAY - DAY
-        await self._look_at_history(first, self._lived.now // DAY * DAY + 2 * DAY, Step.DAY)
+        await self.look_at_history(first, self._lived.now // DAY * DAY + 2 * DAY, Step.DAY)
         for asked in list(self._asked):
-            await self._look_at_history(*asked)
-        await self._look_at_entries()
+            await self.look_at_history(*asked)
+        await self.look_at_entries()
 
-    async def _look_at_usage(self) -> None:
+    async def look_at_usage(self) -> None:
         lived = self._lived
         answer = await self._client.call("GetUsage", name=lived.wording.parent)
         assert wire.figures(answer.balance) == lived.model.figures()
@@ -56,7 +60,7 @@ class WiredLooks:
         subscriptions = list(lived.model.state.subscriptions.values())
         assert looks.terms(answer) == looks.model_terms(subscriptions)
 
-    async def _look_at_entitlements(self) -> None:
+    async def look_at_entitlements(self) -> None:
         lived, state = self._lived, self._lived.model.state
         allocations = self._dice.sample(ALLOCATIONS, 4)
         targets = [{"offering": lived.wording.offering(each)} for each in (*OFFERINGS, "nothing")]
@@ -75,7 +79,7 @@ class WiredLooks:
         together = list(answer.results)[targets.index(one)]
         assert alone == together.entitlement
 
-    async def _look_ahead(self) -> None:
+    async def look_ahead(self) -> None:
         lived = self._lived
         for until in rules.horizons(lived.model.state, self._dice):
             sent = {"name": lived.wording.parent, "until": instant(until)}
@@ -84,7 +88,7 @@ class WiredLooks:
             theirs = looking.forecast(lived.model.forecast(lived.now, until), lived.model.figures())
             assert looks.forecast(answer, lived.wording) == theirs, until
 
-    async def _look_at_an_estimate(self) -> None:
+    async def look_at_an_estimate(self) -> None:
         lived = self._lived
         lines = rules.some_lines(self._dice)
         sent = [{"offering": lived.wording.offering(each), "units": units} for each, units in lines]
@@ -97,7 +101,7 @@ class WiredLooks:
             ours = refused.reason, int(refused.figures["lineIndex"])
         assert ours == theirs
 
-    async def _look_at_history(self, start: int, end: int, step: Step) -> None:
+    async def look_at_history(self, start: int, end: int, step: Step) -> None:
         lived = self._lived
         self._asked.append((start, end, step))
         answer = await self._client.call("QueryUsageHistory", **looks.history_asked(lived.wording, start, end, step))
@@ -108,7 +112,7 @@ class WiredLooks:
             if not each.in_progress:
                 assert self._over.setdefault((step, each.start), each) == each, "what was over has changed"
 
-    async def _look_at_entries(self) -> None:
+    async def look_at_entries(self) -> None:
         lived = self._lived
         asked, wanted = looks.some_filter(lived.model.entries, self._dice)
         fields = looks.entries_asked(asked, lived.wording)

@@ -147,9 +147,9 @@ def offering_from(value: Mapping[str, Any]) -> Offering:
 def _with_price(current: Offering, terms: Terms, now: datetime, name: str) -> Offering:
     effective = terms.effective_time or now
     sent = _price(terms, len(current.prices) + 1, effective)
-    if any(each.effective_time == effective and each.same_terms(sent) for each in current.prices):
-        return current  # A version that is there already, sent back as it was read.
     if effective < now:
+        if any(each.effective_time == effective and each.same_terms(sent) for each in current.prices):
+            return current  # A version that is there already, sent back as it was read.
         raise invalid_field(
             "offering.price.effective_time",
             f"{instant_text(effective)} is in the past, and it is {instant_text(now)}; leave it out for a price from "

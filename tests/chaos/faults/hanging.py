@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.chaos.faults.kind import CATCH_SECONDS, Chances, Doing, Kind, seconds_between
 from tests.chaos.history import Fault
-from tests.chaos.statements import Moment
+from tests.chaos.statements import Moment, Talk
 from tests.chaos.world import World
 
 
@@ -21,7 +21,10 @@ async def cut_hanging_commit(world: World, chances: Chances) -> Fault:
     await world.with_pair(world.pair.pause_standby)
 
     def act() -> None:
-        victim.postgres.cut()
+        """Its other connections live on: over those it can ask."""
+        for each in list(victim.postgres.links):
+            if isinstance(each, Talk) and each.is_committing:
+                each.cut()
 
     hit = await victim.postgres.catch_commit(Moment.SENT, act, CATCH_SECONDS)
     await asyncio.sleep(chances["away_seconds"])
