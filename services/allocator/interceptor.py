@@ -175,7 +175,10 @@ async def _refusing(method: str, context: Context, work: Awaitable[Any], ended: 
     except aio.AbortError:
         ended(context.code().name)
         raise
-    except Exception:
+    except Exception as error:
+        if context.done() and type(error).__module__.startswith("grpc."):  # Nobody was there to take what was sent.
+            ended("CANCELLED")
+            raise asyncio.CancelledError from error
         ended(Reason.INTERNAL)
         log.exception("%s failed", method)
         await _abort(context, internal_error())

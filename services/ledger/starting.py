@@ -49,6 +49,9 @@ async def open_pool(url: str, *, name: str, size: int, durability: str) -> Pool:
     except (SchemaMismatch, NotDurable) as error:
         await pool.close()
         raise CannotStart(str(error)) from error
+    except CANNOT_CONNECT as error:
+        pool.terminate()
+        raise CannotStart(f"the database of EARMARK_DATABASE_URL went away: {error}") from error
     return pool
 
 

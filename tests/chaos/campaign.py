@@ -18,7 +18,7 @@ from tests.chaos.history import FAULTS, Book, Fault
 from tests.chaos.ledger_dump import dump_ledger
 from tests.chaos.progress import Progress
 from tests.chaos.schedule import Step, schedule
-from tests.chaos.server import WorldError
+from tests.chaos.server import Service, WorldError
 from tests.chaos.world import NOTICE_PREFIX, Plan, World, world
 
 TRIES: Final = 3
@@ -27,6 +27,7 @@ QUIET_SECONDS: Final = 2.0
 """Before the first fault and after the last."""
 FAULT_SECONDS_MAX: Final = 120.0
 FULL_SECONDS: Final = 240.0
+"""A campaign that lasts so long has every fault at least once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,26 @@ async def run_campaign(order: Order, progress: Progress) -> Ended:
             await _run_with(order, built, crew, progress, ended)
         finally:
             await crew.close()
-        await asyncio.gather(*(each.stop() for each in built.services))
+        await _stop(built, built.services)
+        ended.problems += [*built.problems, *_never_hit(order, ended.faults)]
         await _take_down(order.folder, built, progress, ended)
     return ended
+
+
+async def _stop(built: World, services: Sequence[Service]) -> None:
+    """Each is asked to leave, which all of them are to do by themselves."""
+    running = [each for each in services if each.runs]
+    for each, code in zip(running, await asyncio.gather(*(each.stop() for each in running)), strict=True):
+        if code != 0:
+            built.problems.append(f"{each.name} was asked to leave, and ended with {code}")
+
+
+def _never_hit(order: Order, faults: Sequence[Fault]) -> list[str]:
+    """Kinds of faults that a campaign of full length must have had."""
+    if order.seconds < FULL_SECONDS:
+        return []
+    hits = {fault.kind for fault in faults}
+    return [f"{kind.name} never hit anything" for kind in order.kinds if kind.name not in hits]
 
 
 async def _run_with(order: Order, built: World, crew: Crew, progress: Progress, ended: Ended) -> None:
@@ -94,7 +112,7 @@ async def _run_with(order: Order, built: World, crew: Crew, progress: Progress, 
         await asyncio.sleep(QUIET_SECONDS)
         progress.tell("the callers come to an end")
         # What time does after the last call would be after the last that the watchers wait for.
-        await asyncio.gather(*(each.stop() for each in built.workers))
+        await _stop(built, built.workers)
         status = await crew.drain()
         ended.counts = crew.counts
         if status != 0:

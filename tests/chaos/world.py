@@ -44,7 +44,9 @@ class World:
         self.allocators = [self._service(f"allocator-{each}", plan.allocator_module, target) for each in (1, 2)]
         self.workers = [self._service(f"worker-{each}", plan.worker_module, target) for each in (1, 2)]
         self.calls_in_flight: Callable[[], int] = lambda: 0
-        """By the callers' last count."""
+        """By the callers' last count, at both."""
+        self.problems: list[str] = []
+        """What went wrong that no caller can see."""
         self._using_pair = asyncio.Lock()
         self._commit = asyncio.Event()
         for each in self.services:
@@ -133,6 +135,7 @@ class World:
             "database_url": urlunsplit(parts._replace(netloc=f"{parts.username}@{service.postgres.address}")),
             "redis_url": f"redis://{service.redis.address}/0",
             "notice_prefix": NOTICE_PREFIX,
+            "durability": "standby",
             "log_level": "INFO",
         }
         if service.door is not None:

@@ -82,8 +82,9 @@ async def test_a_price_that_was_changed_for_one_instant_can_be_changed_back(
     await buy(client, organization, 1_000)
     await client.create_offering("data", price=price(10))
     tomorrow = await now(connection) + DAY
-    for credits in (25, 40, 25):
-        changed = await client.update_offering("data", price=price(credits, effective_time=tomorrow))
+    for credits in (25, 40):
+        await client.update_offering("data", price=price(credits, effective_time=tomorrow))
+    changed = await client.update_offering("data", price=price(25, effective_time=tomorrow))
     assert [each.credits_per_block for each in changed.prices] == ["10", "25", "40", "25"]
     await advance(DAY)
     then = await client.enable_allocation(organization, offering="data", units=1)

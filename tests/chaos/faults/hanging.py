@@ -27,9 +27,12 @@ async def cut_hanging_commit(world: World, chances: Chances) -> Fault:
                 each.cut()
 
     hit = await victim.postgres.catch_commit(Moment.SENT, act, CATCH_SECONDS)
-    await asyncio.sleep(chances["away_seconds"])
+    if hit.commits:
+        await asyncio.sleep(chances["away_seconds"])
     await world.with_pair(world.pair.resume_standby)
     await world.with_pair(world.pair.await_sync)
+    if not hit.commits:
+        return doing.missed(f"it committed nothing within {CATCH_SECONDS:.0f} s")
     return doing.ended(hit.commits, f"cut off for {chances['away_seconds']} s while it hung: {hit}")
 
 

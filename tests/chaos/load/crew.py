@@ -26,7 +26,7 @@ CATCH_UP_SECONDS: Final = 20.0
 ASK_SECONDS: Final = 5.0
 LATECOMER_SECONDS: Final = 1.5
 """From one that begins to watch to the next."""
-REPORT_SECONDS: Final = 1.0
+REPORT_SECONDS: Final = 0.2
 
 
 async def work(plan: Plan, recorder: Recorder, drain: asyncio.Event) -> None:

@@ -143,6 +143,7 @@ def looked_up_without_the_lock() -> None:
             digest = await reads.read_entry_digest(connection, lost.organization, lost.first_revision)
             return digest == lost.first_digest
 
+    _one_transaction_for_each_organization()
     _put(lane, "was_committed", looking)
 
 

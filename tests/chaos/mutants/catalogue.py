@@ -88,7 +88,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "suspended_later",
-        "what no longer fits is suspended in a second transaction",
+        "what no longer fits is suspended by the next call",
         ("suspended_at_once", "never_oversold"),
         before=NO_COVERAGE_CHECK,
         worker_too=True,
@@ -112,7 +112,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "forgetful_watcher",
-        "a watcher that reconnects begins at the newest revision",
+        "a watcher forgets where it was when it reconnects",
         ("watchers_see_each_revision_once",),
         ("cut_callers",),
         clients=True,
