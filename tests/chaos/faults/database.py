@@ -57,7 +57,7 @@ async def kill_backend(world: World, chances: Chances) -> Fault:
 
 
 async def lose_primary(world: World, chances: Chances) -> Fault:
-    """With commits that hang, what they wrote may be lost with the primary: nobody may have been told that it is there."""
+    """With commits that hang, what they wrote may be lost with the primary: nobody may have been told of it."""
     doing = Doing("primary_lost", "primary", "postgres")
     await _in_mid_commit(world, hang=chances["commits_hang"])
     before = world.unanswered
